@@ -1,0 +1,64 @@
+"""The contracts of an algorithm: what a source does with the model, and what the server does."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from msl.models.base import Model
+from msl.types import Data, Memory, Update, Vector
+
+__all__ = ["Algorithm", "LocalSolver", "ServerRule"]
+
+
+class LocalSolver(ABC):
+    """Runs where the data is; a frozen dataclass that holds the model's shape and its settings."""
+
+    model: Model
+
+    def init(self, size: int) -> Memory:
+        """Return the memory of one source before its first round."""
+        return None
+
+    @abstractmethod
+    def solve(
+        self, params: Vector, source: Data, memory: Memory, key: int, round: int
+    ) -> tuple[Update, Memory]:
+        """Return what this source wants to send, and its memory; `params` is left unchanged."""
+
+
+class ServerRule(ABC):
+    """Turns the aggregated direction into new parameters."""
+
+    def init(self, params: Vector) -> Any:
+        """Return the server's state before the first round."""
+        return None
+
+    @abstractmethod
+    def step(self, params: Vector, direction: Vector, state: Any) -> tuple[Vector, Any]:
+        """Return new parameters (a fresh array) and state."""
+
+
+class Algorithm(ABC):
+    """A named pair of a local solver and a server rule; a frozen dataclass of settings."""
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def solver(self, model: Model) -> LocalSolver:
+        """Return the part that runs at the sources."""
+
+    @abstractmethod
+    def server(self) -> ServerRule:
+        """Return the part that runs where payloads meet."""
+
+
+@dataclass(frozen=True)
+class Step(ServerRule):
+    """params + rate * direction, the server of FedAvg and FedSGD."""
+
+    rate: float = 1.0
+
+    def step(self, params: Vector, direction: Vector, state: Any) -> tuple[Vector, Any]:
+        """Return the moved parameters."""
+        moved: Vector = params + params.dtype.type(self.rate) * direction
+        return moved, state

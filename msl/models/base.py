@@ -1,0 +1,49 @@
+"""The contract of a model: losses and gradients of one flat parameter vector."""
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from msl.types import Layout, Vector
+
+__all__ = ["Model"]
+
+
+class Model(ABC):
+    """A differentiable predictor whose parameters are ONE flat float32 vector.
+
+    A frozen dataclass; it holds sizes and hyper-parameters, never parameters.
+    """
+
+    name: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def layout(self) -> Layout:
+        """Names and shapes of the blocks of the vector, in order."""
+
+    @abstractmethod
+    def init(self, key: int) -> Vector:
+        """Return fresh parameters of shape (d,); equal keys give equal bits."""
+
+    @abstractmethod
+    def loss(
+        self, params: Vector, X: NDArray[Any], y: NDArray[Any], weight: NDArray[Any] | None = None
+    ) -> float:
+        """Return the weighted mean loss over rows X (m, p), y (m,)."""
+
+    @abstractmethod
+    def gradient(
+        self, params: Vector, X: NDArray[Any], y: NDArray[Any], weight: NDArray[Any] | None = None
+    ) -> Vector:
+        """Return the gradient of `loss` in the parameters, shape (d,) float32."""
+
+    @abstractmethod
+    def predict(self, params: Vector, X: NDArray[Any]) -> NDArray[Any]:
+        """Return class numbers of shape (m,) (or real values for a regression)."""
+
+    @abstractmethod
+    def predict_proba(self, params: Vector, X: NDArray[Any]) -> NDArray[np.float64]:
+        """Return class probabilities of shape (m, C), each row summing to 1."""

@@ -1,0 +1,74 @@
+"""The contract of a source: a holder of rows that can be loaded where it lives, and again."""
+
+from abc import ABC, abstractmethod
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from msl.errors import DataError
+from msl.types import Data, SourceInfo
+
+__all__ = ["Source", "check_data", "info_of"]
+
+
+class Source(ABC):
+    """A named recipe for rows; a frozen dataclass, small enough to travel to a worker.
+
+    The recipe travels, the rows do not: `load` is called on the worker, and again on another
+    worker when the first one dies.
+    """
+
+    name: str
+
+    @abstractmethod
+    def load(self) -> Data:
+        """Return the rows, checked."""
+
+
+def check_data(name: str, X: Any, y: Any, weight: Any = None) -> Data:
+    """Return float32 features, int64 or float32 targets and optional weights.
+
+    Raises
+    ------
+    DataError
+        When X is not (m, p) with m >= 1, lengths differ, or a value is not finite; names the source.
+    """
+    X = np.ascontiguousarray(X, dtype=np.float32)
+    y = np.asarray(y)
+    if X.ndim != 2:
+        raise DataError(f"source {name!r}: X must have shape (rows, features), got {X.shape}")
+    if not len(X):
+        raise DataError(f"source {name!r} has no rows; drop it or give it at least one")
+    if y.shape != (len(X),):
+        raise DataError(f"source {name!r}: {len(X)} rows need y of shape ({len(X)},), got {y.shape}")
+    finite = np.isfinite(X).all(axis=1)
+    if not finite.all():
+        raise DataError(f"source {name!r}: NaN or Inf in row {int(np.argmin(finite))} of X")
+    y = _targets(name, y)
+    if weight is not None:
+        weight = np.ascontiguousarray(weight, dtype=np.float32)
+        if weight.shape != y.shape or not np.isfinite(weight).all() or weight.min() < 0:
+            raise DataError(f"source {name!r}: weights must be ({len(y)},), finite and >= 0")
+    return Data(X, y, weight)
+
+
+def _targets(name: str, y: NDArray[Any]) -> NDArray[Any]:
+    if y.dtype.kind in "iub":
+        if y.min() < 0:
+            raise DataError(f"source {name!r}: class numbers start at 0, got {int(y.min())}")
+        return y.astype(np.int64)
+    if y.dtype.kind == "f" and np.isfinite(y).all():
+        return y.astype(np.float32)
+    raise DataError(f"source {name!r}: y must be class numbers or finite reals, got {y.dtype}")
+
+
+def info_of(name: str, data: Data, place: str = "") -> SourceInfo:
+    """Return name, size, classes and a SHA-256 digest of the rows; no row itself."""
+    digest = sha256(data.X.data)
+    digest.update(np.ascontiguousarray(data.y).data)
+    classes = np.unique(data.y).tolist() if data.y.dtype.kind == "i" else []
+    return SourceInfo(
+        name, len(data), data.X.shape[1], tuple(classes), digest.hexdigest()[:16], place
+    )

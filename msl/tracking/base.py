@@ -1,0 +1,79 @@
+"""The contract of a tracker: it hears every report, on the driver only."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from msl.types import Report, SourceInfo
+
+__all__ = ["NullTracker", "Tracker"]
+
+
+class Tracker(ABC):
+    """A context: entering opens a run, leaving closes it with the status the block ended in."""
+
+    def __enter__(self) -> Self:
+        """Open the run."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Flush and close: finished, failed (any error) or killed (Ctrl-C)."""
+
+    @abstractmethod
+    def log(self, report: Report) -> None:
+        """Take one round; must not block on the store."""
+
+    @abstractmethod
+    def log_sources(self, sources: Sequence[SourceInfo]) -> None:
+        """Record the sources as dataset inputs: name, rows, digest; no row of them."""
+
+    @abstractmethod
+    def log_table(self, name: str, table: dict[str, list[Any]]) -> None:
+        """Store columns of equal length as a table artifact."""
+
+    @abstractmethod
+    def log_text(self, name: str, text: str) -> None:
+        """Store a text artifact under a file name."""
+
+    @abstractmethod
+    def log_figure(self, name: str, figure: Any) -> None:
+        """Store a matplotlib figure as a picture under a file name."""
+
+    @abstractmethod
+    def log_summary(self, metrics: dict[str, float]) -> None:
+        """Record final numbers of the run."""
+
+    @abstractmethod
+    def log_model(self, model: Any, params: Any, example: Any) -> None:
+        """Store the final model so that it can be loaded again; `example` is rows (k, p)."""
+
+
+class NullTracker(Tracker):
+    """Hears everything, keeps nothing."""
+
+    def log(self, report: Report) -> None:
+        """Do nothing."""
+
+    def log_sources(self, sources: Sequence[SourceInfo]) -> None:
+        """Do nothing."""
+
+    def log_table(self, name: str, table: dict[str, list[Any]]) -> None:
+        """Do nothing."""
+
+    def log_text(self, name: str, text: str) -> None:
+        """Do nothing."""
+
+    def log_figure(self, name: str, figure: Any) -> None:
+        """Do nothing."""
+
+    def log_summary(self, metrics: dict[str, float]) -> None:
+        """Do nothing."""
+
+    def log_model(self, model: Any, params: Any, example: Any) -> None:
+        """Do nothing."""

@@ -20,9 +20,13 @@ class Codec(ABC):
     """
 
     name: ClassVar[str]
-    unbiased: ClassVar[bool]
     wire_id: ClassVar[int | None] = None
     """Number of the codec in a payload's header; None for wrappers, which send their inner's."""
+
+    @property
+    @abstractmethod
+    def unbiased(self) -> bool:
+        """Whether the mean of decoded payloads over all keys is the vector; may be a ClassVar."""
 
     def init(self, size: int) -> Memory:
         """Return the memory before the first round; None for a codec that keeps nothing."""
@@ -53,7 +57,7 @@ class Codec(ABC):
         reference: Vector | None = None,
         out: Vector | None = None,
     ) -> Vector:
-        """Return the (d,) float32 vector, written to `out` when given; never changes the payload."""
+        """Return the (d,) float32 vector, written to `out` when given; leaves the payload as is."""
 
     @abstractmethod
     def nbytes(self, size: int) -> int | None:
@@ -64,7 +68,7 @@ class Codec(ABC):
         return (0, 0)
 
     @classmethod
-    def from_header(cls, bits: int, bucket: int) -> "Codec":
+    def from_header(cls, bits: int, bucket: int) -> "Codec":  # noqa: ARG003
         """Return a codec that decodes payloads with this header."""
         return cls()
 

@@ -33,24 +33,30 @@ def check_data(name: str, X: Any, y: Any, weight: Any = None) -> Data:
     Raises
     ------
     DataError
-        When X is not (m, p) with m >= 1, lengths differ, or a value is not finite; names the source.
+        When X is not (m, p) with m >= 1, lengths differ, or a value is no finite number; names
+        the source.
     """
-    X = np.ascontiguousarray(X, dtype=np.float32)
-    y = np.asarray(y)
+    try:
+        X, y = np.ascontiguousarray(X, dtype=np.float32), np.asarray(y)
+        weight = None if weight is None else np.ascontiguousarray(weight, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"source {name!r}: X, y and weight must be numbers: {error}") from error
     if X.ndim != 2:
         raise DataError(f"source {name!r}: X must have shape (rows, features), got {X.shape}")
     if not len(X):
         raise DataError(f"source {name!r} has no rows; drop it or give it at least one")
     if y.shape != (len(X),):
-        raise DataError(f"source {name!r}: {len(X)} rows need y of shape ({len(X)},), got {y.shape}")
+        raise DataError(
+            f"source {name!r}: {len(X)} rows need y of shape ({len(X)},), got {y.shape}"
+        )
     finite = np.isfinite(X).all(axis=1)
     if not finite.all():
         raise DataError(f"source {name!r}: NaN or Inf in row {int(np.argmin(finite))} of X")
     y = _targets(name, y)
-    if weight is not None:
-        weight = np.ascontiguousarray(weight, dtype=np.float32)
-        if weight.shape != y.shape or not np.isfinite(weight).all() or weight.min() < 0:
-            raise DataError(f"source {name!r}: weights must be ({len(y)},), finite and >= 0")
+    if weight is not None and (
+        weight.shape != y.shape or not np.isfinite(weight).all() or weight.min() < 0
+    ):
+        raise DataError(f"source {name!r}: weights must be ({len(y)},), finite and >= 0")
     return Data(X, y, weight)
 
 
@@ -68,6 +74,8 @@ def info_of(name: str, data: Data, place: str = "") -> SourceInfo:
     """Return name, size, classes and a SHA-256 digest of the rows; no row itself."""
     digest = sha256(data.X.data)
     digest.update(np.ascontiguousarray(data.y).data)
+    if data.weight is not None:
+        digest.update(data.weight.data)
     classes = np.unique(data.y).tolist() if data.y.dtype.kind == "i" else []
     return SourceInfo(
         name, len(data), data.X.shape[1], tuple(classes), digest.hexdigest()[:16], place

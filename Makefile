@@ -1,0 +1,47 @@
+# make run | test | check | bench: each builds .venv first when it is missing or out of date.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := $(CURDIR)/.venv/bin
+# What `make bench` measures: rounds, kernels, tracking or all.
+PART ?= all
+
+# numba does not see a change in another file: one cache folder per state of the kernels.
+KEY := $(shell find kernels -name '*.py' -type f | LC_ALL=C sort | xargs cat | sha1sum | cut -c1-12)
+export NUMBA_CACHE_DIR := $(CURDIR)/.cache/numba/$(KEY)
+# Bytecode is written at first import instead of for all 16,000 files at install time; where the
+# machine forbids writing it (many container images do), every process would compile again.
+export PYTHONDONTWRITEBYTECODE :=
+
+.PHONY: run test check bench lock clean clean-clone
+
+run: .venv/ready
+	$(BIN)/msl compare configs/quickstart.yaml
+
+test: .venv/ready
+	$(BIN)/python -m pytest
+
+check: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: .venv/ready
+	$(BIN)/python -m msl_pipelines.bench $(PART)
+
+# Written last, so the next call repairs an install that broke off.
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -qq --no-compile -c constraints.txt -e '.[dev]'
+	touch $@
+
+# Pin what is installed now. The local label must go: torch==2.13.0+cpu matches no public wheel.
+lock:
+	$(BIN)/python -m pip freeze --exclude-editable > .venv/pins
+	sed 's/+cpu$$//' .venv/pins > constraints.txt
+	touch .venv/ready
+
+# What a new user lives through: a fresh clone of HEAD, installed, run and tested (minutes).
+clean-clone:
+	tests/clean_clone.sh
+
+clean:
+	rm -rf .venv .cache

@@ -1,0 +1,45 @@
+"""The coordinate-wise median (Yin et al., ICML 2018)."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from numpy.typing import NDArray
+
+from msl.aggregators.base import Aggregator
+from msl.aggregators.kept import kept_share
+from msl.types import Aggregated, Memory, Rows
+from msl_kernels.order import median
+
+__all__ = ["Median"]
+
+
+@dataclass(frozen=True)
+class Median(Aggregator):
+    """Median of each coordinate; withstands any minority of corrupted rows.
+
+    Weights are not read: a source cannot buy influence by claiming more rows. For even n it is
+    the mean of the two middle values. `given` is the share of coordinates in which a row held a
+    middle value, see `msl.aggregators.kept.kept_share`.
+
+    References
+    ----------
+    Yin, Chen, Ramchandran, Bartlett: Byzantine-robust distributed learning: towards optimal
+    statistical rates. ICML 2018.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Median()(np.array([[0.0, 1.0], [1.0, 0.0], [1e6, -1e6]]))
+    array([1., 0.], dtype=float32)
+    """
+
+    name: ClassVar[str] = "median"
+    weighted: ClassVar[bool] = False
+
+    def tolerates(self, n: int) -> int:
+        """Return the largest minority of n."""
+        return (n - 1) // 2
+
+    def aggregate(self, rows: Rows, weights: NDArray[Any], memory: Memory) -> Aggregated:
+        """Return the median of the rows."""
+        return Aggregated(median(rows), kept_share(rows, (len(rows) - 1) // 2, len(rows) // 2))

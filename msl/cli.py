@@ -1,0 +1,129 @@
+"""The command line: msl run | compare | ui | list."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from subprocess import call
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from msl import aggregators, algorithms, attacks, codecs, collectives, models, sources, trust
+from msl.cluster import Executor, open_executor
+from msl.compare import Outcome, compare, run_cell, tracked
+from msl.config import Config, load_config
+from msl.errors import MslError, PlanError
+from msl.parts import summary
+from msl.progress import Progress, table_of
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    help="Learn one model from many sources that stay where they are.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+FAMILIES = {
+    "aggregators": aggregators.AGGREGATORS,
+    "algorithms": algorithms.ALGORITHMS,
+    "attacks": attacks.ATTACKS,
+    "codecs": codecs.CODECS,
+    "collectives": collectives.COLLECTIVES,
+    "models": models.MODELS,
+    "partitioners": sources.PARTITIONERS,
+    "trust": trust.TRUST,
+}
+
+File = Annotated[str, typer.Argument(help="A YAML file, for example configs/quickstart.yaml.")]
+Scheduler = Annotated[
+    str | None, typer.Option(help="A running Dask scheduler, tcp://host:port.")
+]
+Changes = Annotated[
+    list[str] | None, typer.Option("--set", help="Override a key: --set rounds=20.")
+]
+
+
+@app.command()
+def run(file: File, scheduler: Scheduler = None, set_: Changes = None) -> None:
+    """Train one model and track every round."""
+    config = load_config(file, set_ or ())
+    console = Console()
+    with _executor(config, scheduler) as executor, Progress(console) as progress:
+        progress.start(config.name, config.rounds)
+        with tracked(config, config.name, config.plan()) as tracker:
+            result = run_cell(config, executor, tracker, progress.update)
+    if config.held_out() is not None:
+        console.print(table_of([Outcome.of(config.name, result.reports)]))
+    _where(console, config)
+
+
+@app.command(name="compare")
+def compare_(file: File, scheduler: Scheduler = None, set_: Changes = None) -> None:
+    """Run a grid of cells and its baselines, one parent run and a child per cell."""
+    config = load_config(file, set_ or ())
+    console = Console()
+    with _executor(config, scheduler) as executor, Progress(console) as progress:
+        outcomes = compare(config, executor, progress.start, progress.update)
+    console.print(table_of(outcomes))
+    _where(console, config)
+
+
+@app.command()
+def ui(
+    store: Annotated[str, typer.Option(help="The tracking store.")] = "sqlite:///runs/mlflow.db",
+    port: Annotated[int, typer.Option(help="Port on this machine.")] = 5000,
+) -> None:
+    """Open the MLflow UI on a store."""
+    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", store]
+    raise typer.Exit(call([*command, "--port", str(port)]))
+
+
+@app.command(name="list")
+def list_(
+    family: Annotated[str | None, typer.Argument(help="One of the families; all if left out.")] = None,
+) -> None:
+    """List what exists, one line each."""
+    if family is not None and family not in FAMILIES:
+        raise PlanError(f"unknown family {family!r}; choose from: {', '.join(FAMILIES)}")
+    console = Console()
+    for title, table in FAMILIES.items():
+        if family in (None, title):
+            console.print(f"[bold]{title}[/bold]")
+            for name, part in table.items():
+                console.print(f"  {name:18} {escape(summary(part))}", highlight=False)
+
+
+@contextmanager
+def _executor(config: Config, scheduler: str | None) -> Iterator[Executor]:
+    address = scheduler or config.cluster.scheduler
+    with open_executor(address, config.cluster.workers) as executor:
+        yield executor
+
+
+def _where(console: Console, config: Config) -> None:
+    uri = config.tracking.uri
+    if uri == "none":
+        return
+    console.print(f"store: {uri}, experiment: {config.tracking.experiment}", soft_wrap=True)
+    store = "" if uri == "sqlite:///runs/mlflow.db" else f" --store {uri}"
+    console.print(f"look at it: [bold].venv/bin/msl ui{store}[/bold]", soft_wrap=True)
+
+
+def main() -> None:
+    """Run the command line; a mistake of the user is one clear line and exit code 2."""
+    try:
+        app()
+    except PlanError as error:
+        Console(stderr=True).print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True)
+        raise SystemExit(2) from error
+    except MslError as error:
+        Console(stderr=True).print(f"[red]failed:[/red] {escape(str(error))}", soft_wrap=True)
+        raise SystemExit(1) from error
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""The contract of an executor: Dask's own verbs, over places that keep what they make."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeAlias
+
+__all__ = ["Executor", "Handle"]
+
+Handle: TypeAlias = Any
+"""A value, or a stand-in for a value that stays on the worker that made it."""
+
+
+class Executor(ABC):
+    """Runs module-level functions at places; values stay where they were made until gathered.
+
+    `submit` may only queue; `gather` is where a caller waits. Calls at one place run in the
+    order of their submission, and a call sees only handles submitted before it, so no set of
+    calls can wait for itself.
+    """
+
+    places: tuple[str, ...]
+    """Where calls can run: addresses of workers, or ``("local",)``."""
+
+    @abstractmethod
+    def scatter(self, value: Any, at: str | None = None) -> Handle:
+        """Put a value at a place (the first one by default)."""
+
+    @abstractmethod
+    def submit(self, fn: Callable[..., Any], *args: Handle, at: str | None = None) -> Handle:
+        """Run ``fn(*args)`` at a place; handles in `args`, also inside lists, become values."""
+
+    @abstractmethod
+    def gather(self, handles: Sequence[Handle]) -> list[Any]:
+        """Bring values to the caller; raises what their making raised.
+
+        Raises
+        ------
+        WorkerLostError
+            When a place is gone; every handle of this executor is then void until `refresh`.
+        """
+
+    def refresh(self) -> None:
+        """Forget all handles and look again which places there are."""
+
+    def close(self) -> None:
+        """Release what the executor holds at its places."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -1,0 +1,167 @@
+"""A Dask cluster as an executor: one message per worker between two gathers.
+
+A submitted Dask task costs about 10 ms of batching whatever it does, so rounds do not run as
+tasks. `submit` queues here; `gather` sends each worker the program of its queued calls and
+waits. Values that a call needs from another worker go from worker to worker.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from itertools import count
+from typing import Any
+from uuid import uuid4
+from weakref import finalize
+
+from distributed import Client
+from distributed.comm import CommClosedError
+
+from msl.cluster.base import Executor, Handle
+from msl.cluster.lane import Call, Program, Ref, close_lane, open_lane, run_program
+from msl.errors import PlanError, WorkerLostError
+
+__all__ = ["DaskExecutor"]
+
+# Seconds of silence after which the scheduler is asked whether a worker still lives.
+_PATIENCE = 1.0
+
+
+class Remote:
+    """The client's handle of a value at a worker; when it goes, the value is released."""
+
+    def __init__(self, ref: Ref, released: list[int]) -> None:
+        self.ref = ref
+        finalize(self, released.append, ref.number)
+
+
+class DaskExecutor(Executor):
+    """Lanes on the workers of an existing cluster; closing it leaves client and cluster open."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self._open()
+
+    def _open(self) -> None:
+        workers = self.client.scheduler_info(n_workers=-1)["workers"]
+        if not workers:
+            raise PlanError(
+                f"the cluster at {self.client.scheduler.address} has no workers; start some, "
+                "or wait for them with client.wait_for_workers"
+            )
+        self.places = tuple(sorted(workers))
+        self.session = uuid4().hex
+        self._numbers = count()
+        self._queued: dict[str, list[Call]] = defaultdict(list)
+        self._released: dict[str, list[int]] = defaultdict(list)
+        self._ripe: dict[str, list[int]] = defaultdict(list)
+        per_host: dict[str, int] = defaultdict(int)
+        for worker in workers.values():
+            per_host[worker["host"]] += 1
+        self._run_everywhere(open_lane, max(1, _cores() // max(per_host.values())))
+
+    def _run_everywhere(self, fn: Callable[..., Any], *args: Any) -> None:
+        self.client.run(fn, self.session, *args, workers=list(self.places))
+
+    def scatter(self, value: Any, at: str | None = None) -> Handle:
+        """Send a value to a worker with the next gather."""
+        return self.submit(_same, value, at=at)
+
+    def submit(self, fn: Callable[..., Any], *args: Handle, at: str | None = None) -> Handle:
+        """Queue a call for a worker (the first one by default)."""
+        place = self.places[0] if at is None else at
+        number = next(self._numbers)
+        self._queued[place].append(Call(number, fn, tuple(_refs(arg) for arg in args)))
+        return Remote(Ref(place, number), self._released[place])
+
+    def gather(self, handles: Sequence[Handle]) -> list[Any]:
+        """Send every worker its program, and bring the wanted values here."""
+        wanted: dict[str, list[int]] = defaultdict(list)
+        for handle in handles:
+            wanted[handle.ref.place].append(handle.ref.number)
+        programs = {}
+        for place in self._queued.keys() | wanted.keys():
+            programs[place] = Program(
+                tuple(self._queued.pop(place, [])),
+                tuple(wanted[place]),
+                tuple(self._ripe.pop(place, [])),
+            )
+        replies = self.client.sync(self._send, programs)
+        self._ripen()
+        found = {
+            (place, number): value
+            for place, values in replies.items()
+            for number, value in zip(programs[place].wanted, values, strict=True)
+        }
+        return [found[handle.ref.place, handle.ref.number] for handle in handles]
+
+    def _ripen(self) -> None:
+        """Let go of dead values with the next programs: until now a queued call could use them."""
+        for place, released in self._released.items():
+            # Cut in place: the finalizers of live handles append to this very list.
+            self._ripe[place] += released
+            released.clear()
+
+    async def _send(self, programs: dict[str, Program]) -> dict[str, list[Any]]:
+        tasks = {
+            place: asyncio.ensure_future(self._send_one(place, program))
+            for place, program in programs.items()
+        }
+        waiting = set(tasks.values())
+        try:
+            while waiting:
+                done, waiting = await asyncio.wait(
+                    waiting, timeout=_PATIENCE, return_when=asyncio.FIRST_EXCEPTION
+                )
+                for task in done:
+                    task.result()
+                if waiting and not done:
+                    await self._check_alive(programs)
+        finally:
+            for task in waiting:
+                task.cancel()
+        return {place: task.result() for place, task in tasks.items()}
+
+    async def _send_one(self, place: str, program: Program) -> list[Any]:
+        try:
+            replies = await self.client.run(run_program, self.session, program, workers=[place])
+        except (OSError, CommClosedError) as error:
+            if isinstance(error, WorkerLostError):
+                raise
+            raise WorkerLostError((place,), repr(error)) from error
+        if place not in replies:
+            raise WorkerLostError((place,), "the scheduler no longer knows it")
+        values: list[Any] = replies[place]
+        return values
+
+    async def _check_alive(self, places: Any) -> None:
+        known = (await self.client.scheduler.identity(n_workers=-1))["workers"]
+        gone = tuple(sorted(place for place in places if place not in known))
+        if gone:
+            raise WorkerLostError(gone, "the scheduler no longer knows them")
+
+    def refresh(self) -> None:
+        """Close the lanes that are left and open new ones on the workers there are now."""
+        self.close()
+        self._open()
+
+    def close(self) -> None:
+        """Drop this session's values on every worker that still lives."""
+        known = self.client.scheduler_info(n_workers=-1)["workers"]
+        if alive := [place for place in self.places if place in known]:
+            self.client.run(close_lane, self.session, workers=alive, on_error="ignore")
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _refs(arg: Any) -> Any:
+    if isinstance(arg, Remote):
+        return arg.ref
+    return [_refs(a) for a in arg] if isinstance(arg, list) else arg
+
+
+def _cores() -> int:
+    from os import sched_getaffinity
+
+    return len(sched_getaffinity(0))

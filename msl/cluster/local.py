@@ -1,0 +1,36 @@
+"""Everything in this process: the reference that every other executor must equal to the bit."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numba
+
+from msl.cluster.base import Executor, Handle
+from msl.cluster.threads import limit_threads
+
+__all__ = ["LocalExecutor"]
+
+
+class LocalExecutor(Executor):
+    """One place, no copies: a handle is the value itself."""
+
+    places = ("local",)
+
+    def __init__(self) -> None:
+        self._limits = limit_threads(numba.config.NUMBA_NUM_THREADS)
+
+    def scatter(self, value: Any, at: str | None = None) -> Handle:
+        """Return the value."""
+        return value
+
+    def submit(self, fn: Callable[..., Any], *args: Handle, at: str | None = None) -> Handle:
+        """Run the call now."""
+        return fn(*args)
+
+    def gather(self, handles: Sequence[Handle]) -> list[Any]:
+        """Return the values."""
+        return list(handles)
+
+    def close(self) -> None:
+        """Give BLAS its threads back."""
+        self._limits.restore_original_limits()

@@ -1,0 +1,118 @@
+"""Bucketed min-max quantiser of CGX: b-bit levels between the extremes of each bucket."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from msl.codecs.base import Codec, check_vector
+from msl.codecs.payload import HEADER_BYTES, Payload
+from msl.errors import DataError, PlanError
+from msl.types import Memory, Vector
+from msl_kernels.quantize import dequantize, n_buckets, packed_nbytes, quantize
+
+__all__ = ["MaxMin"]
+
+
+@dataclass(frozen=True)
+class MaxMin(Codec):
+    """b bits per number and two float32 per bucket; 4 bits are 7.76 times less than float32.
+
+    A bucket with extremes lo and hi has unit = (hi - lo) / (2^b - 1); x travels as the level
+    floor((x - lo) / unit + r) and returns as lo + unit * level, so no number is off by more than
+    a unit (half a unit when rounded to nearest), and a constant bucket is exact. Zero is not a
+    level of its own: sparse vectors come back slightly off zero.
+
+    Parameters
+    ----------
+    bits : int
+        Bits per number, 2 to 8.
+    bucket : int
+        Numbers that share their extremes; a positive multiple of 8.
+    rounding : {"nearest", "stochastic"}
+        r = 1/2, or r uniform in [0, 1) drawn from the key: unbiased, with about twice the mean
+        squared error. Decoding does not depend on it.
+
+    References
+    ----------
+    Markov, Ramezanikebrya, Alistarh: CGX: adaptive system support for communication-efficient
+    deep learning. Middleware 2022.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> payload, _ = MaxMin(bits=2).encode(np.array([0.0, 1.0, 2.2, 3.0], np.float32))
+    >>> payload.decode(), payload.nbytes
+    (array([0., 1., 2., 3.], dtype=float32), 48)
+    """
+
+    bits: int = 4
+    bucket: int = 512
+    rounding: Literal["nearest", "stochastic"] = "nearest"
+    name: ClassVar[str] = "maxmin"
+    wire_id: ClassVar[int | None] = 1
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.bits, int) or not 2 <= self.bits <= 8:
+            raise PlanError(f"maxmin needs bits from 2 to 8, got {self.bits!r}")
+        if not isinstance(self.bucket, int) or self.bucket < 8 or self.bucket % 8:
+            raise PlanError(f"maxmin needs a bucket that is a multiple of 8, got {self.bucket!r}")
+        if self.rounding not in ("nearest", "stochastic"):
+            raise PlanError(
+                f"maxmin needs rounding 'nearest' or 'stochastic', got {self.rounding!r}"
+            )
+
+    @property
+    def unbiased(self) -> bool:
+        """Whether the rounding is stochastic."""
+        return self.rounding == "stochastic"
+
+    def encode(
+        self,
+        vector: Vector,
+        memory: Memory = None,
+        *,
+        key: int = 0,
+        reference: Vector | None = None,
+    ) -> tuple[Payload, Memory]:
+        """Return the payload; the key matters for stochastic rounding only.
+
+        Raises
+        ------
+        DataError
+            When the vector is not 1-D, or a bucket has no finite range; names the first index.
+        """
+        vector = check_vector(vector)
+        dither = key if self.rounding == "stochastic" else None
+        meta, packed, bad = quantize(vector, self.bits, self.bucket, dither)
+        if bad >= 0:
+            raise DataError(f"cannot encode: {vector[bad]} at index {bad}")
+        return Payload(self, len(vector), (meta, packed)), None
+
+    def decode(
+        self, payload: Payload, *, reference: Vector | None = None, out: Vector | None = None
+    ) -> Vector:
+        """Return lo + unit * level."""
+        meta, packed = payload.buffers
+        decoded: Vector = dequantize(meta, packed, payload.size, self.bits, self.bucket, out)
+        return decoded
+
+    def nbytes(self, size: int) -> int:
+        """32 bytes of header, 8 per bucket, and the levels padded to 8."""
+        return HEADER_BYTES + 8 * n_buckets(size, self.bucket) + packed_nbytes(size, self.bits)
+
+    def header(self) -> tuple[int, int]:
+        """Return (bits, bucket)."""
+        return self.bits, self.bucket
+
+    @classmethod
+    def from_header(cls, bits: int, bucket: int) -> "MaxMin":
+        """Return a decoder, rounding to nearest: the header does not say how it was rounded."""
+        return cls(bits, bucket)
+
+    def buffers(self, size: int) -> list[tuple[np.dtype[Any], tuple[int, ...]]]:
+        """Two buffers: pairs (unit, lo) and packed levels."""
+        return [
+            (np.dtype(np.float32), (n_buckets(size, self.bucket), 2)),
+            (np.dtype(np.uint8), (packed_nbytes(size, self.bits),)),
+        ]

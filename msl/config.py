@@ -1,0 +1,270 @@
+"""YAML -> checked configuration -> plan and sources; every mistake named with file and key."""
+
+from collections.abc import Iterable, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from msl import aggregators, algorithms, attacks, codecs, collectives, models, trust
+from msl import sources as sources_family
+from msl.errors import PlanError
+from msl.plan import Plan
+from msl.random import derive, generator
+from msl.sources import DATASETS, FileSource, HeldOut, LoaderSource, PartitionSource, Source
+
+__all__ = ["Config", "load_config", "read_yaml", "with_changes"]
+
+Part = dict[str, Any]
+"""A part as YAML has it: ``median``, or ``{name: trimmed_mean, f: 6}``."""
+
+BASELINES = ("pooled_clean", "local_only")
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _as_part(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
+class DataConfig(_Strict):
+    """Where the rows are: a named data set dealt to n sources, files, or a loader function."""
+
+    dataset: str | None = None
+    files: list[dict[str, Any]] = Field(default_factory=list)
+    loader: str | None = None
+    held_out_file: dict[str, Any] | None = None
+    sources: int | None = Field(default=None, ge=1)
+    partition: Part = Field(default_factory=lambda: {"name": "iid"})
+    held_out: float = Field(default=0.25, gt=0, lt=1)
+
+    normalise = field_validator("partition", mode="before")(_as_part)
+
+    @field_validator("dataset")
+    @classmethod
+    def _known(cls, name: str | None) -> str | None:
+        if name is not None and name not in DATASETS:
+            raise ValueError(f"unknown data set {name!r}; choose from: {', '.join(DATASETS)}")
+        return name
+
+
+class ClusterConfig(_Strict):
+    """Where to run: a scheduler's address, or how many local workers (0: in this process)."""
+
+    scheduler: str | None = None
+    workers: int = Field(default=2, ge=0)
+
+
+class TrackingConfig(_Strict):
+    """Where rounds are tracked; ``uri: none`` switches it off."""
+
+    uri: str = "sqlite:///runs/mlflow.db"
+    experiment: str = "msl"
+
+
+class Config(_Strict):
+    """A whole file."""
+
+    name: str = "run"
+    seed: int = Field(default=0, ge=0, lt=2**64)
+    rounds: int = Field(default=20, ge=1)
+    per_round: int | None = Field(default=None, ge=1)
+    evaluate_every: int = Field(default=1, ge=1)
+    on_failure: Literal["raise", "drop"] = "raise"
+    data: DataConfig
+    model: Part = Field(default_factory=lambda: {"name": "softmax"})
+    algorithm: Part = Field(default_factory=lambda: {"name": "fedavg"})
+    aggregator: Part = Field(default_factory=lambda: {"name": "mean"})
+    codec: Part = Field(default_factory=lambda: {"name": "none"})
+    attack: Part | None = None
+    corrupted: int = Field(default=0, ge=0)
+    trust: Part = Field(default_factory=lambda: {"name": "all"})
+    collective: Part = Field(default_factory=lambda: {"name": "star"})
+    cluster: ClusterConfig = Field(default_factory=ClusterConfig)
+    tracking: TrackingConfig = Field(default_factory=TrackingConfig)
+    compare: dict[str, list[Any]] = Field(default_factory=dict)
+    baselines: list[Literal["pooled_clean", "local_only"]] = Field(default_factory=list)
+
+    normalise = field_validator(
+        "model",
+        "algorithm",
+        "aggregator",
+        "codec",
+        "attack",
+        "trust",
+        "collective",
+        mode="before",
+    )(_as_part)
+
+    def sources(self) -> list[Source]:
+        """Return the recipes of the sources, honest ones."""
+        data = self.data
+        if data.dataset is not None:
+            n = data.sources or 1
+            dealer = _make("data.partition", sources_family.make, data.partition)
+            key = derive(self.seed, "data")
+            return [
+                PartitionSource(f"source-{i:02d}", data.dataset, dealer, i, n, key, data.held_out)
+                for i in range(n)
+            ]
+        if data.files:
+            return [_make(f"data.files.{i}", FileSource, f) for i, f in enumerate(data.files)]
+        if data.loader is None:
+            raise PlanError("data: give one of dataset, files or loader")
+        load = _function(data.loader)
+        return [LoaderSource(f"source-{i:02d}", load, (i,)) for i in range(data.sources or 1)]
+
+    def held_out(self) -> Source | None:
+        """Return the recipe of the rows on which models are judged."""
+        if self.data.dataset is not None:
+            return HeldOut(self.data.dataset, self.data.held_out, derive(self.seed, "data"))
+        if self.data.held_out_file is not None:
+            file: Source = _make("data.held_out_file", FileSource, self.data.held_out_file)
+            return file
+        return None
+
+    def plan(self) -> Plan:
+        """Return the checked plan.
+
+        Raises
+        ------
+        PlanError
+            Names the key of the part that cannot be made.
+        """
+        n = len(self.sources())
+        features, n_classes = self._shape()
+        shape = {"n_features": features, "n_classes": n_classes}
+        model = _make("model", models.make, shape | self.model)
+        horizon = {"rounds": self.rounds} if self.algorithm.get("schedule") == "cosine" else {}
+        plan = Plan(
+            model=model,
+            algorithm=_make("algorithm", algorithms.make, horizon | self.algorithm),
+            aggregator=_make("aggregator", aggregators.make, self.aggregator),
+            codec=_make("codec", codecs.make, self.codec),
+            attack=_make("attack", attacks.make, self.attack) if self.attack else None,
+            corrupted=self._corrupted(n),
+            n_classes=n_classes,
+            trust=_make("trust", trust.make, self.trust),
+            collective=_make("collective", collectives.make, self.collective),
+            rounds=self.rounds,
+            per_round=self.per_round,
+            seed=self.seed,
+            evaluate_every=self.evaluate_every,
+            on_failure=self.on_failure,
+        )
+        _at("aggregator", plan.aggregator.check, self.per_round or n)
+        plan.check(n)
+        return plan
+
+    def _corrupted(self, n: int) -> tuple[int, ...]:
+        if not self.corrupted:
+            return ()
+        if self.corrupted >= n:
+            raise PlanError(f"corrupted: at least one of {n} sources must be honest")
+        draw = generator(derive(self.seed, "corrupted"))
+        return tuple(sorted(draw.choice(n, self.corrupted, replace=False).tolist()))
+
+    def _shape(self) -> tuple[int, int]:
+        """Return features and classes: from the data set's table, or as the model part says."""
+        if self.data.dataset is not None:
+            X, y = sources_family.dataset(self.data.dataset)
+            return X.shape[1], int(y.max()) + 1
+        try:
+            return int(self.model["n_features"]), int(self.model["n_classes"])
+        except KeyError as error:
+            raise PlanError(
+                f"model.{error.args[0]}: say it for files and loaders, for example "
+                "{name: softmax, n_features: 13, n_classes: 2}"
+            ) from error
+
+
+def load_config(path: str | Path, changes: Iterable[str] = ()) -> Config:
+    """Read, change and check a file.
+
+    Parameters
+    ----------
+    path : path
+        A YAML file.
+    changes : iterable of str
+        ``a.b=c`` overrides, c in YAML.
+
+    Raises
+    ------
+    PlanError
+        One line per mistake: file, key, what is allowed.
+    """
+    raw = with_changes(read_yaml(path), changes)
+    try:
+        config = Config.model_validate(raw)
+        config.plan()
+    except ValidationError as error:
+        raise PlanError("\n".join(f"{path}: {_line(e)}" for e in error.errors())) from error
+    except PlanError as error:
+        raise PlanError(f"{path}: {error}") from error
+    return config
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """Return the mapping in a YAML file."""
+    try:
+        raw = yaml.safe_load(Path(path).read_text())
+    except OSError as error:
+        raise PlanError(f"{path}: cannot be read: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise PlanError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(raw, dict):
+        raise PlanError(f"{path}: needs a mapping of keys, got {type(raw).__name__}")
+    return raw
+
+
+def with_changes(raw: Mapping[str, Any], changes: Iterable[str]) -> dict[str, Any]:
+    """Return a copy with ``a.b=c`` applied; a part given by name alone becomes a mapping."""
+    changed: dict[str, Any] = yaml.safe_load(yaml.safe_dump(dict(raw)))
+    for change in changes:
+        key, equals, value = change.partition("=")
+        if not equals or not key:
+            raise PlanError(f"--set needs key=value, got {change!r}")
+        *path, last = key.split(".")
+        at = changed
+        for step in path:
+            at[step] = _as_part(at.get(step) or {})
+            at = at[step]
+            if not isinstance(at, dict):
+                raise PlanError(f"--set {change}: {step} holds no keys")
+        at[last] = yaml.safe_load(value)
+    return changed
+
+
+def _line(error: Any) -> str:
+    key = ".".join(str(step) for step in error["loc"]) or "(file)"
+    if error["type"] == "extra_forbidden":
+        model = DataConfig if key.startswith("data.") else Config
+        for section, kind in (("cluster", ClusterConfig), ("tracking", TrackingConfig)):
+            model = kind if key.startswith(f"{section}.") else model
+        return f"{key}: unknown key; allowed: {', '.join(model.model_fields)}"
+    return f"{key}: {error['msg']}, got {error['input']!r}"
+
+
+def _make(key: str, make: Any, part: Mapping[str, Any]) -> Any:
+    if "name" not in part:
+        raise PlanError(f"{key}: needs a name")
+    return _at(key, make, **part)
+
+
+def _at(key: str, fn: Any, *args: Any, **kwargs: Any) -> Any:
+    try:
+        return fn(*args, **kwargs)
+    except (TypeError, PlanError) as error:
+        raise PlanError(f"{key}: {error}") from error
+
+
+def _function(address: str) -> Any:
+    module, colon, name = address.partition(":")
+    try:
+        return vars(import_module(module))[name]
+    except (ImportError, KeyError) as error:
+        raise PlanError(f"data.loader: cannot find {address!r}; write module:function") from error

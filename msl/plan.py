@@ -1,0 +1,95 @@
+"""The parts of a run, put together and checked once."""
+
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+from msl.aggregators.base import Aggregator
+from msl.aggregators.mean import Mean
+from msl.algorithms.base import Algorithm
+from msl.attacks.base import Attack, DataAttack
+from msl.codecs.base import Codec
+from msl.codecs.none import Identity
+from msl.collectives.base import Collective
+from msl.collectives.star import Star
+from msl.errors import PlanError
+from msl.models.base import Model
+from msl.parts import describe
+from msl.trust.all import TrustAll
+from msl.trust.base import TrustRule
+
+__all__ = ["Plan"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is learned, how, and who lies; the same plan and seed give the same bits anywhere.
+
+    Parameters
+    ----------
+    model, algorithm, aggregator, codec, trust, collective
+        One member of each family.
+    attack : Attack or DataAttack, optional
+        What the corrupted sources do; for simulation only.
+    corrupted : tuple of int
+        Ranks of the corrupted sources.
+    n_classes : int, optional
+        Classes of the task; needed by attacks on labels.
+    rounds : int
+        How many, at least 1.
+    per_round : int, optional
+        Sources drawn per round without replacement; all by default.
+    seed : int
+        Root of every key, 0 <= seed < 2**64.
+    evaluate_every : int
+        Rounds between two looks at the held-out rows; the last round is always looked at.
+    on_failure : {"raise", "drop"}
+        What a source's error does to the run: end it, or leave the source out of that round.
+    """
+
+    model: Model
+    algorithm: Algorithm
+    aggregator: Aggregator = field(default_factory=Mean)
+    codec: Codec = field(default_factory=Identity)
+    attack: Attack | DataAttack | None = None
+    corrupted: tuple[int, ...] = ()
+    n_classes: int | None = None
+    trust: TrustRule = field(default_factory=TrustAll)
+    collective: Collective = field(default_factory=Star)
+    rounds: int = 10
+    per_round: int | None = None
+    seed: int = 0
+    evaluate_every: int = 1
+    on_failure: Literal["raise", "drop"] = "raise"
+
+    def check(self, n: int) -> None:
+        """Raise PlanError when the parts do not fit each other or n sources."""
+        if n < 1:
+            raise PlanError("a run needs at least one source")
+        if self.rounds < 1 or self.evaluate_every < 1:
+            raise PlanError("rounds and evaluate_every must be at least 1")
+        if not 0 <= self.seed < 2**64:
+            raise PlanError(f"seed must be in 0..2**64 - 1, got {self.seed}")
+        if self.per_round is not None and not 1 <= self.per_round <= n:
+            raise PlanError(f"per_round must be in 1..{n} (the sources), got {self.per_round}")
+        if self.on_failure not in ("raise", "drop"):
+            raise PlanError(f"on_failure must be raise or drop, got {self.on_failure!r}")
+        self.aggregator.check(self.per_round or n)
+        self._check_attack(n)
+
+    def _check_attack(self, n: int) -> None:
+        if wrong := [rank for rank in self.corrupted if not 0 <= rank < n]:
+            raise PlanError(f"corrupted ranks must be in 0..{n - 1}, got {wrong}")
+        if self.attack is None and self.corrupted:
+            raise PlanError("corrupted sources need an attack that says what they do")
+        if len(set(self.corrupted)) >= n:
+            raise PlanError(f"at least one of {n} sources must be honest")
+        if isinstance(self.attack, DataAttack) and self.n_classes is None:
+            raise PlanError(f"attack {self.attack.name} changes labels and needs n_classes")
+
+    def describe(self) -> dict[str, Any]:
+        """Return the whole plan as nested plain values, for a tracker's parameters."""
+        found: dict[str, Any] = {}
+        for part in fields(self):
+            value = getattr(self, part.name)
+            found[part.name] = describe(value) if hasattr(value, "name") else value
+        return found

@@ -1,0 +1,89 @@
+"""What a terminal shows while rounds run: a live bar, or plain lines when it is no terminal."""
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+
+from msl.compare import Outcome
+from msl.types import Report
+
+__all__ = ["Progress", "table_of"]
+
+
+class Progress:
+    """One bar per cell; in a log, a line every tenth of the rounds."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.bar = Bar(
+            TextColumn("{task.description:24}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[seen]}"),
+            TimeElapsedColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self.task: TaskID | None = None
+        self.name, self.rounds = "", 1
+
+    def __enter__(self) -> Self:
+        self.bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.bar.stop()
+
+    def start(self, name: str, rounds: int) -> None:
+        """Begin a run of that many rounds."""
+        self.name, self.rounds = name, rounds
+        self.task = self.bar.add_task(name, total=rounds, seen="")
+        if not self.console.is_terminal:
+            self.console.print(f"{name}: {rounds} rounds", highlight=False)
+
+    def update(self, report: Report) -> None:
+        """Show a round."""
+        seen = _seen(report)
+        if self.task is not None:
+            self.bar.update(self.task, completed=report.round + 1, seen=seen)
+        every = max(1, self.rounds // 10)
+        if not self.console.is_terminal and (report.round + 1) % every == 0:
+            line = f"{self.name}: round {report.round + 1}/{self.rounds}  {seen}"
+            self.console.print(line, highlight=False, soft_wrap=True)
+
+
+def _seen(report: Report) -> str:
+    seen = [f"{report.bytes_total / 1e3:,.0f} kB"]
+    if report.loss is not None and report.accuracy is not None:
+        seen = [f"loss {report.loss:.3f}", f"accuracy {report.accuracy:.3f}", *seen]
+    if report.dropped:
+        seen.append(f"{len(report.dropped)} dropped")
+    return "  ".join(seen)
+
+
+def table_of(outcomes: Sequence[Outcome]) -> Table:
+    """Return the final table; accuracy also as points below `pooled_clean` where it ran."""
+    best = next((o.accuracy for o in outcomes if o.name == "pooled_clean"), None)
+    table = Table(title="accuracy on held-out rows after the last round")
+    for column in ("cell", "accuracy", "points lost", "loss", "bytes up/round", "compression"):
+        table.add_column(column, justify="left" if column == "cell" else "right")
+    for o in outcomes:
+        table.add_row(
+            f"[dim]{o.name}[/dim]" if o.baseline else o.name,
+            f"{o.accuracy:.3f}",
+            "" if best is None else f"{100 * (best - o.accuracy):.1f}",
+            f"{o.loss:.3f}",
+            "" if o.baseline else f"{o.bytes_up_per_round:,.0f}",
+            "" if o.baseline else f"{o.ratio:.2f}x",
+        )
+    return table

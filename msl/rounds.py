@@ -1,0 +1,192 @@
+"""The one path through a run: sources are placed, rounds are run, the model comes back.
+
+::
+
+    model -> each host: solve -> encode -> payloads -> where they meet: decode -> attack
+          -> aggregate -> step -> evaluate -> report -> tracker
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from time import perf_counter
+
+from msl import hosts
+from msl.cluster.base import Executor, Handle
+from msl.errors import PlanError, WorkerLostError
+from msl.hosts import State
+from msl.plan import Plan
+from msl.random import derive, generator
+from msl.sources.base import Source
+from msl.tracking.base import NullTracker, Tracker
+from msl.types import Report, SourceInfo, Vector
+
+__all__ = ["Plan", "Result", "Stage", "Standing", "State", "run_round", "set_stage", "train"]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Who is where: handles of what stays put during a run.
+
+    Parameters
+    ----------
+    hosts : dict from str to Handle
+        The loaded sources of each place that has some.
+    ranks : dict from str to tuple of int
+        Which sources those are.
+    root : str
+        Where payloads meet.
+    held_out : Handle
+        The held-out rows at the root, or None.
+    believed : tuple of float
+        Weight of each rank in [0, 1], from the trust rule.
+    """
+
+    plan: Plan
+    executor: Executor
+    hosts: dict[str, Handle]
+    ranks: dict[str, tuple[int, ...]]
+    infos: tuple[SourceInfo, ...]
+    root: str
+    held_out: Handle
+    believed: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How far a run has come: handles of the state, and of each host's memories."""
+
+    met: Handle
+    worked: dict[str, Handle]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run leaves: the model, and every report."""
+
+    params: Vector
+    reports: tuple[Report, ...]
+    sources: tuple[SourceInfo, ...]
+
+
+def set_stage(
+    plan: Plan, sources: Sequence[Source], held_out: Source | None, executor: Executor
+) -> Stage:
+    """Load every source at a place, by its rank in turn, and ask whom to believe."""
+    places = executor.places[: len(sources)]
+    dealt = {
+        place: [(rank, sources[rank]) for rank in range(i, len(sources), len(places))]
+        for i, place in enumerate(places)
+    }
+    held = {
+        place: executor.submit(hosts.hold, plan, place, tuple(mine), at=place)
+        for place, mine in dealt.items()
+    }
+    root = plan.collective.meeting_place(places)
+    judged = executor.submit(hosts.load_held_out, held_out, at=root) if held_out else None
+    told = executor.gather(
+        [executor.submit(hosts.infos_of, held[place], at=place) for place in places]
+    )
+    infos = tuple(info for _, info in sorted((r, i) for one in told for r, i in one.items()))
+    report = plan.trust.weigh(infos, executor)
+    ranks = {place: tuple(rank for rank, _ in mine) for place, mine in dealt.items()}
+    return Stage(plan, executor, held, ranks, infos, root, judged, tuple(report.weights))
+
+
+def first_standing(stage: Stage) -> Standing:
+    """Return the standing before round 0."""
+    met = stage.executor.submit(hosts.begin, stage.plan, len(stage.infos), at=stage.root)
+    return Standing(met, {})
+
+
+def run_round(stage: Stage, before: Standing, round: int) -> tuple[Report, Standing]:
+    """Run one round: one message to each worker that has a part in it."""
+    start = perf_counter()
+    executor, root = stage.executor, stage.root
+    model = executor.submit(hosts.model_of, before.met, at=root)
+    worked, deliveries = dict(before.worked), []
+    chosen = choose(stage.plan, stage.believed, round)
+    for place, ranks in stage.ranks.items():
+        mine = tuple(rank for rank in ranks if rank in chosen)
+        if mine:
+            worked[place] = executor.submit(
+                hosts.work,
+                stage.hosts[place],
+                before.worked.get(place),
+                model,
+                mine,
+                round,
+                at=place,
+            )
+            deliveries.append(executor.submit(hosts.delivery_of, worked[place], at=place))
+    met = executor.submit(
+        hosts.meet,
+        stage.hosts[root],
+        before.met,
+        deliveries,
+        stage.believed,
+        stage.held_out,
+        round,
+        at=root,
+    )
+    (report,) = executor.gather([executor.submit(hosts.report_of, met, at=root)])
+    seconds = {**report.seconds, "round": perf_counter() - start}
+    return replace(report, seconds=seconds), Standing(met, worked)
+
+
+def choose(plan: Plan, believed: Sequence[float], round: int) -> frozenset[int]:
+    """Return the ranks of a round, drawn uniformly among the sources that are believed at all."""
+    open_to = [rank for rank, weight in enumerate(believed) if weight > 0]
+    if not open_to:
+        raise PlanError("the trust rule believes no source; there is nothing to learn from")
+    if plan.per_round is None or plan.per_round >= len(open_to):
+        return frozenset(open_to)
+    draw = generator(derive(plan.seed, round, "choose"))
+    return frozenset(draw.choice(open_to, plan.per_round, replace=False).tolist())
+
+
+def train(
+    plan: Plan,
+    sources: Sequence[Source],
+    executor: Executor,
+    *,
+    held_out: Source | None = None,
+    tracker: Tracker | None = None,
+    on_report: Callable[[Report], None] | None = None,
+) -> Result:
+    """Run the plan to its end.
+
+    When workers die, their sources are loaded again at the places that are left and the rounds
+    so far are replayed to the same bits; nothing is reported twice.
+
+    Raises
+    ------
+    PlanError
+        When the parts do not fit each other or the sources.
+    SourceError
+        When a source cannot be loaded, or fails and the plan says raise.
+    WorkerLostError
+        When no place is left.
+    """
+    plan.check(len(sources))
+    tracker = tracker or NullTracker()
+    reports: list[Report] = []
+    while True:
+        try:
+            stage = set_stage(plan, sources, held_out, executor)
+            if not reports:
+                tracker.log_sources(stage.infos)
+            standing = first_standing(stage)
+            for round in range(plan.rounds):
+                report, standing = run_round(stage, standing, round)
+                if round < len(reports):
+                    continue
+                reports.append(report)
+                tracker.log(report)
+                if on_report:
+                    on_report(report)
+            (params,) = executor.gather(
+                [executor.submit(hosts.params_of, standing.met, at=stage.root)]
+            )
+            return Result(params, tuple(reports), stage.infos)
+        except WorkerLostError:
+            executor.refresh()

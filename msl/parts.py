@@ -1,12 +1,13 @@
 """How a family's table makes a part from a name, and how a part says what it is."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
+from importlib import import_module
 from typing import Any, TypeVar
 
 from msl.errors import PlanError, UnknownNameError
 
-__all__ = ["accepted", "describe", "make_part", "summary"]
+__all__ = ["LazyTable", "accepted", "describe", "make_part", "summary"]
 
 Part = TypeVar("Part")
 
@@ -57,3 +58,26 @@ def describe(part: Any) -> dict[str, Any]:
 def summary(part: type) -> str:
     """Return the first line of a part's docstring."""
     return (part.__doc__ or "").strip().splitlines()[0]
+
+
+class LazyTable(Mapping[str, Any]):
+    """An explicit table whose members are imported when they are first asked for.
+
+    Parameters
+    ----------
+    addresses : dict from str to str
+        ``{"name": "module:Class"}``.
+    """
+
+    def __init__(self, addresses: Mapping[str, str]) -> None:
+        self._addresses = addresses
+
+    def __getitem__(self, name: str) -> Any:
+        module, _, member = self._addresses[name].partition(":")
+        return vars(import_module(module))[member]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._addresses)
+
+    def __len__(self) -> int:
+        return len(self._addresses)

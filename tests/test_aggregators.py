@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_limits
 from msl.aggregators import AGGREGATORS, Aggregator, GeometricMedian, Mean, Median, TrimmedMean
 from msl.aggregators import make as make_aggregator
 from msl.aggregators.kept import kept_share
+from msl.aggregators.linear import gram
 from msl.errors import DataError, PlanError, UnknownNameError
 from msl.parts import describe
 
@@ -71,8 +72,9 @@ def test_no_point_is_nearer_to_all_rows(case: tuple[Rows, NDArray[np.float64]]) 
     rows, weights = case[0].astype(np.float64), case[1]
     found = GeometricMedian()(case[0], weights).astype(np.float64)
     best = slow.total_distance(slow.geometric_median(rows, weights), rows, weights)
-    # The point itself need not be unique; its total distance is.
-    assert slow.total_distance(found, rows, weights) <= best * 1.001 + 1e-4
+    # The point itself need not be unique; its total distance is. The slack is for a row on the
+    # verge of being the answer, near which Weiszfeld's steps gain only 1 / steps.
+    assert slow.total_distance(found, rows, weights) <= best * 1.01 + 1e-4
 
 
 def test_the_geometric_median_of_a_cloud_is_the_slow_one() -> None:
@@ -229,6 +231,13 @@ def test_kept_share_counts_kept_coordinates() -> None:
     np.testing.assert_allclose(kept_share(rows, 1, 1), [0.25, 0.75, 0])
 
 
+@pytest.mark.parametrize(("n", "d"), [(1, 1), (5, 0), (12, 4000), (130, 100)])
+def test_gram_is_the_inner_products_around_the_centre(n: int, d: int) -> None:
+    rows, centre = cloud(n, d) + np.float32(100), np.full(d, 99.5, np.float32)
+    exact = rows.astype(np.float64) - centre
+    np.testing.assert_allclose(gram(rows, centre), exact @ exact.T, rtol=1e-12, atol=1e-12)
+
+
 @every
 def test_a_row_with_nan_is_named(rule: Aggregator) -> None:
     rows = cloud()
@@ -282,7 +291,8 @@ def test_as_many_bits_with_one_thread_as_with_two(rule: Aggregator) -> None:
         for count in (1, 2):
             numba.set_num_threads(min(count, threads))
             with threadpool_limits(count):
-                found.add(rule(rows, np.linspace(1, 3, 100)).tobytes())
+                made = rule.aggregate(rows, np.linspace(1, 3, 100), rule.init(*rows.shape))
+                found.add((made.vector.tobytes(), made.given.tobytes()))
     finally:
         numba.set_num_threads(threads)
     assert len(found) == 1

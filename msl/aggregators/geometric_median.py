@@ -102,5 +102,5 @@ class GeometricMedian(Aggregator):
 def _middle(distances: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
     """Return the distance within which half of the weight lies."""
     order = distances.argsort()
-    half = np.searchsorted(weights[order].cumsum(), 0.5)
+    half = int(np.searchsorted(weights[order].cumsum(), 0.5))
     return float(distances[order[min(half, len(order) - 1)]])

@@ -13,6 +13,9 @@ __all__ = ["NullTracker", "Tracker"]
 class Tracker(ABC):
     """A context: entering opens a run, leaving closes it with the status the block ended in."""
 
+    run_id: str | None = None
+    """How the store calls the open run, for its children."""
+
     def __enter__(self) -> Self:
         """Open the run."""
         return self

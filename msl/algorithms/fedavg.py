@@ -1,0 +1,127 @@
+"""Federated averaging: several local steps, then one exchange (McMahan et al., AISTATS 2017)."""
+
+from dataclasses import dataclass
+from math import cos, pi
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from msl.algorithms.base import Algorithm, LocalSolver, ServerRule, Step
+from msl.errors import DataError, PlanError
+from msl.models.base import Model
+from msl.random import generator
+from msl.types import Data, Memory, Update, Vector
+
+__all__ = ["FedAvg"]
+
+# Rows on which a source states its loss: enough for a report, cheap beside an epoch.
+LOSS_ROWS = 1024
+
+
+def loss_of(model: Model, params: Vector, source: Data) -> float:
+    """Return the loss of the incoming model on (at most the first 1024) rows of a source."""
+    weight = None if source.weight is None else source.weight[:LOSS_ROWS]
+    return model.loss(params, source.X[:LOSS_ROWS], source.y[:LOSS_ROWS], weight)
+
+
+def rows_of(source: Data) -> float:
+    """Return what a source weighs: its rows, or the sum of their weights."""
+    return float(len(source)) if source.weight is None else float(source.weight.sum())
+
+
+@dataclass(frozen=True)
+class LocalSgd(LocalSolver):
+    """Plain mini-batch SGD from the incoming model; the order of rows comes from the key."""
+
+    model: Model
+    settings: "FedAvg"
+
+    def solve(
+        self, params: Vector, source: Data, memory: Memory, key: int, round: int
+    ) -> tuple[Update, Memory]:
+        """Return local minus incoming parameters.
+
+        Raises
+        ------
+        DataError
+            When the local parameters are no longer finite.
+        """
+        settings, model = self.settings, self.model
+        local, rate = params.copy(), np.float32(-settings.rate(round))
+        m = len(source)
+        batch = min(settings.batch or m, m)
+        draw = generator(key)
+        left = settings.steps or settings.epochs * -(-m // batch)
+        while left > 0:
+            order = draw.permutation(m)
+            for start in range(0, m, batch)[:left]:
+                rows = order[start : start + batch]
+                weight = None if source.weight is None else source.weight[rows]
+                gradient = model.gradient(local, source.X[rows], source.y[rows], weight)
+                gradient *= rate
+                local += gradient
+                left -= 1
+        if not np.isfinite(local).all():
+            raise DataError("local training diverged: lower the algorithm's lr")
+        local -= params
+        return Update(local, rows_of(source), loss_of(model, params, source)), memory
+
+
+@dataclass(frozen=True)
+class FedAvg(Algorithm):
+    """Local SGD for some epochs or steps, then an aggregated step of the server.
+
+    Parameters
+    ----------
+    epochs : int
+        Passes over a source's rows per round, >= 1.
+    steps : int, optional
+        Mini-batches per round instead of epochs, >= 1.
+    batch : int, optional
+        Rows per mini-batch, >= 1; all rows when left out by ``null``.
+    lr : float
+        Local learning rate of round 0, > 0.
+    schedule : {"constant", "cosine", "inverse_sqrt"}
+        lr, or lr (1 + cos(pi r / rounds)) / 2, or lr / sqrt(r + 1) in round r.
+    rounds : int, optional
+        Length of the cosine.
+    server_lr : float
+        Factor on the aggregated update, > 0.
+    """
+
+    epochs: int = 1
+    steps: int | None = None
+    batch: int | None = 32
+    lr: float = 0.1
+    schedule: Literal["constant", "cosine", "inverse_sqrt"] = "constant"
+    rounds: int | None = None
+    server_lr: float = 1.0
+    name: ClassVar[str] = "fedavg"
+
+    def __post_init__(self) -> None:
+        counts = {"epochs": self.epochs, "steps": self.steps, "batch": self.batch}
+        for key, value in counts.items():
+            if value is not None and value < 1:
+                raise PlanError(f"{key} must be at least 1, got {value}")
+        if not (self.lr > 0 and self.server_lr > 0):
+            raise PlanError(f"lr and server_lr must be > 0, got {self.lr} and {self.server_lr}")
+        if self.schedule not in ("constant", "cosine", "inverse_sqrt"):
+            raise PlanError(
+                f"schedule must be constant, cosine or inverse_sqrt, got {self.schedule!r}"
+            )
+        if self.schedule == "cosine" and not self.rounds:
+            raise PlanError("the cosine schedule needs rounds, its length")
+
+    def rate(self, round: int) -> float:
+        """Return the local learning rate of a round."""
+        if self.schedule == "cosine":
+            return self.lr * (1 + cos(pi * round / (self.rounds or 1))) / 2
+        return self.lr if self.schedule == "constant" else self.lr / (round + 1) ** 0.5
+
+    def solver(self, model: Model) -> LocalSolver:
+        """Return local SGD."""
+        return LocalSgd(model, self)
+
+    def server(self) -> ServerRule:
+        """Return the step along the aggregated update."""
+        return Step(self.server_lr)

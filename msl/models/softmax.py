@@ -1,0 +1,143 @@
+"""Multinomial logistic regression with its closed-form gradient."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from msl.errors import DataError, PlanError
+from msl.models.base import Model
+from msl.types import Layout, Vector
+
+__all__ = ["Softmax"]
+
+
+@lru_cache(maxsize=64)
+def _layout(n_features: int, n_outputs: int) -> Layout:
+    return Layout((("weight", (n_outputs, n_features)), ("bias", (n_outputs,))))
+
+
+@dataclass(frozen=True)
+class Softmax(Model):
+    """Linear classifier with cross entropy: p(c | x) proportional to exp(w_c . x + b_c).
+
+    Two classes share one logit, so d = p + 1; C > 2 classes have d = C (p + 1).
+
+    Parameters
+    ----------
+    n_features, n_classes : int
+        p >= 1 and C >= 2.
+    l2 : float
+        Adds l2 / 2 times the squared norm of the weights (not the biases) to the loss, >= 0.
+    """
+
+    n_features: int
+    n_classes: int
+    l2: float = 0.0
+    name: ClassVar[str] = "softmax"
+
+    def __post_init__(self) -> None:
+        if self.n_features < 1 or self.n_classes < 2:
+            raise PlanError(
+                f"softmax needs n_features >= 1 and n_classes >= 2, "
+                f"got {self.n_features} and {self.n_classes}"
+            )
+        if not self.l2 >= 0:
+            raise PlanError(f"l2 must be >= 0, got {self.l2}")
+
+    @property
+    def layout(self) -> Layout:
+        """Return ("weight", (C, p)), ("bias", (C,)); one row for two classes."""
+        return _layout(self.n_features, 1 if self.n_classes == 2 else self.n_classes)
+
+    def init(self, key: int) -> Vector:
+        """Return zeros: the loss is convex, so no random start is needed."""
+        return np.zeros(self.layout.size, np.float32)
+
+    def _parts(self, vector: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return weight and bias as views."""
+        outputs = 1 if self.n_classes == 2 else self.n_classes
+        cut = outputs * self.n_features
+        return vector[:cut].reshape(outputs, self.n_features), vector[cut:]
+
+    def decision(self, params: Vector, X: NDArray[Any]) -> NDArray[np.float32]:
+        """Return logits of shape (m, C), or (m, 1) for two classes."""
+        weight, bias = self._parts(params)
+        logits: NDArray[np.float32] = X @ weight.T
+        logits += bias
+        return logits
+
+    def loss(
+        self, params: Vector, X: NDArray[Any], y: NDArray[Any], weight: NDArray[Any] | None = None
+    ) -> float:
+        """Return the mean cross entropy plus the penalty, in float64."""
+        z = self.decision(params, X).astype(np.float64)
+        if self.n_classes == 2:
+            each = np.logaddexp(0.0, np.where(y == 1, -z[:, 0], z[:, 0]))
+        else:
+            top = z.max(axis=1)
+            total = np.log(np.exp(z - top[:, None]).sum(axis=1))
+            each = top + total - z[np.arange(len(y)), y]
+        w = self._parts(params)[0].ravel().astype(np.float64)
+        penalty = 0.5 * self.l2 * float(w @ w) if self.l2 else 0.0
+        return float(np.average(each, weights=_checked(weight))) + penalty
+
+    def gradient(
+        self, params: Vector, X: NDArray[Any], y: NDArray[Any], weight: NDArray[Any] | None = None
+    ) -> Vector:
+        """Return X^T (p - onehot(y)) / m for the weights and its column sums for the biases."""
+        p = self.decision(params, X)
+        if self.n_classes == 2:
+            # tanh saturates where exp overflows.
+            p *= 0.5
+            np.tanh(p, out=p)
+            p += 1
+            p *= 0.5
+            p[:, 0] -= y
+        else:
+            _softmax(p)
+            p[np.arange(len(y)), y] -= 1
+        if weight is None:
+            p *= np.float32(1 / len(y))
+        else:
+            share = _checked(weight)
+            p *= (share / share.sum()).astype(np.float32)[:, None]
+        found = np.empty_like(params)
+        g_weight, g_bias = self._parts(found)
+        np.matmul(p.T, X, out=g_weight)
+        np.add.reduce(p, axis=0, out=g_bias)
+        if self.l2:
+            g_weight += np.float32(self.l2) * self._parts(params)[0]
+        return found
+
+    def predict(self, params: Vector, X: NDArray[Any]) -> NDArray[np.int64]:
+        """Return class numbers; ties go to the lower one."""
+        z = self.decision(params, X)
+        if self.n_classes == 2:
+            return (z[:, 0] > 0).astype(np.int64)
+        return np.argmax(z, axis=1)
+
+    def predict_proba(self, params: Vector, X: NDArray[Any]) -> NDArray[np.float64]:
+        """Return probabilities of shape (m, C)."""
+        z = self.decision(params, X).astype(np.float64)
+        if self.n_classes == 2:
+            z = np.hstack([np.zeros_like(z), z])
+        _softmax(z)
+        return z
+
+
+def _softmax(z: NDArray[Any]) -> None:
+    """Turn logits into probabilities, in place."""
+    z -= z.max(axis=1, keepdims=True)
+    np.exp(z, out=z)
+    z /= z.sum(axis=1, keepdims=True)
+
+
+def _checked(weight: NDArray[Any] | None) -> Any:
+    if weight is None:
+        return None
+    if not weight.sum() > 0:
+        raise DataError("the weights of the rows are all zero; leave those rows out")
+    return weight.astype(np.float64)

@@ -4,17 +4,27 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Lock
 
-__all__ = ["PARALLEL_FROM", "alone"]
+from numba import get_num_threads
+
+__all__ = ["PARALLEL_FROM", "threads_for"]
 
 PARALLEL_FROM = 1 << 17
 """Numbers from which handing pieces to threads (about 20 us) costs less than it gains."""
 
-# numba's fallback threading layer, workqueue, aborts the process when two threads enter it.
 _lock = Lock()
 
 
 @contextmanager
-def alone() -> Iterator[None]:
-    """Hold the right to run a parallel kernel in this process."""
-    with _lock:
-        yield
+def threads_for(size: int) -> Iterator[bool]:
+    """Yield whether this caller may use numba's threads on `size` numbers.
+
+    One caller at a time may: numba's fallback threading layer, workqueue, aborts the process
+    when two threads enter it, and with any layer the cores are taken. The others run on their
+    own thread, and get the same bits.
+    """
+    mine = size >= PARALLEL_FROM and get_num_threads() > 1 and _lock.acquire(blocking=False)
+    try:
+        yield mine
+    finally:
+        if mine:
+            _lock.release()

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from msl_kernels.parallel import PARALLEL_FROM, alone
+from msl_kernels.parallel import threads_for
 from msl_kernels.philox import split
 from msl_kernels.quantize import cpu
 
@@ -80,17 +80,17 @@ def quantize(
         meta = np.empty((n_buckets(len(x), bucket), 2), np.float32)
     if packed is None:
         packed = np.empty(packed_nbytes(len(x), bits), np.uint8)
-    key0, key1 = split(key or 0)
-    arguments = (x, bits, bucket, key is not None, key0, key1, meta, packed)
-    if len(x) < PARALLEL_FROM:
-        bad = cpu.quantize(*arguments)
-    else:
-        with alone():
-            bad = cpu.quantize_parallel(*arguments)
-    return meta, packed, bad if bad < 0 else first_bad(x, bad * bucket, bucket)
+    packed[(len(x) * bits + 7) // 8 :] = 0
+    how = (bits, bucket, key is not None, *split(key or 0), meta, packed)
+    with threads_for(len(x)) as several:
+        if several:
+            bad = cpu.quantize_parallel(x, *how)
+        else:
+            bad = cpu.quantize_buckets(x, 0, len(meta), *how)
+    return meta, packed, bad if bad < 0 else _first_bad(x, bad * bucket, bucket)
 
 
-def first_bad(x: NDArray[np.float32], start: int, bucket: int) -> int:
+def _first_bad(x: NDArray[np.float32], start: int, bucket: int) -> int:
     """Return the index that spoils a bucket."""
     part = x[start : start + bucket]
     finite = np.isfinite(part)
@@ -125,9 +125,9 @@ def dequantize(
         return cuda.dequantize(meta, packed, n, bits, bucket, out, add)
     if out is None:
         out = np.empty(n, np.float32)
-    if n < PARALLEL_FROM:
-        cpu.dequantize(meta, packed, bits, bucket, out, add)
-    else:
-        with alone():
+    with threads_for(n) as several:
+        if several:
             cpu.dequantize_parallel(meta, packed, bits, bucket, out, add)
+        else:
+            cpu.dequantize_buckets(meta, packed, 0, len(meta), bits, bucket, out, add)
     return out

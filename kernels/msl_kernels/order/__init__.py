@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from msl_kernels.order import cpu
-from msl_kernels.parallel import PARALLEL_FROM, alone
+from msl_kernels.parallel import threads_for
 
 __all__ = ["median", "trimmed_mean"]
 
@@ -86,9 +86,8 @@ def _middle(rows: Any, wanted: tuple[int, ...], out: Any) -> Any:
     out = np.empty(d, np.float32) if out is None else out
     if n > _LARGEST_NETWORK:
         cpu.sorted_columns(rows, wanted[0], wanted[-1] + 1, np.float32(scale), out)
-    elif n * d < 8 * PARALLEL_FROM:
-        cpu.column_kernel(n, wanted, scale, False)(rows, out)
     else:
-        with alone():
-            cpu.column_kernel(n, wanted, scale, True)(rows, out)
+        # A number costs a network far less than a codec: eight of them are worth one there.
+        with threads_for(n * d // 8) as several:
+            cpu.column_kernel(n, wanted, scale, several)(rows, out)
     return out

@@ -1,0 +1,20 @@
+"""Run benchmarks: ``python -m msl_pipelines.bench [rounds|kernels|tracking|all]``."""
+
+import sys
+
+from msl_pipelines.bench import kernels, rounds, tracking
+
+PARTS = {"rounds": rounds.main, "kernels": kernels.main, "tracking": tracking.main}
+
+
+def main(part: str = "all") -> None:
+    """Run one part, or all of them."""
+    if part != "all" and part not in PARTS:
+        raise SystemExit(f"unknown part {part!r}; choose from: all, {', '.join(PARTS)}")
+    for name, run in PARTS.items():
+        if part in ("all", name):
+            run()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:2])

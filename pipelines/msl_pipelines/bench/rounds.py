@@ -1,0 +1,132 @@
+"""Rounds per second with 1,000 sources, beside a plain in-process NumPy loop in the same run.
+
+The workload is FLUTE's LR_MNIST shape: 1,000 sources of 60 samples, 10 or 50 drawn per round,
+softmax regression 784 -> 10, local batch 10, one local epoch, learning rate 0.03. The loop does
+the same local training and averages; it has no workers, no payloads, no reports, no tracking.
+"""
+
+from functools import lru_cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from msl.algorithms import FedAvg
+from msl.cluster import LocalExecutor, open_executor
+from msl.cluster.base import Executor
+from msl.models import Softmax
+from msl.rounds import Plan, train
+from msl.sources import LoaderSource
+from msl.tracking import Tracker, make_tracker
+from msl.types import Report
+
+SOURCES, ROWS, FEATURES, CLASSES = 1000, 60, 784, 10
+BATCH, RATE, ROUNDS, WARM_UP = 10, 0.03, 200, 20
+
+__all__ = ["load_rows", "main"]
+
+
+@lru_cache(maxsize=1)
+def _centres() -> NDArray[np.float32]:
+    centres: NDArray[np.float32] = (
+        np.random.default_rng(0).standard_normal((CLASSES, FEATURES)).astype(np.float32)
+    )
+    return centres
+
+
+def load_rows(rank: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Return the rows of one source: noisy copies of class centres."""
+    draw = np.random.default_rng(rank)
+    y = draw.integers(0, CLASSES, ROWS)
+    X = _centres()[y] + 3 * draw.standard_normal((ROWS, FEATURES)).astype(np.float32)
+    return X.astype(np.float32), y
+
+
+def plain_loop(per_round: int) -> list[float]:
+    """Return seconds per round of the loop that anybody would write."""
+    data = [load_rows(rank) for rank in range(SOURCES)]
+    W, b = np.zeros((FEATURES, CLASSES), np.float32), np.zeros(CLASSES, np.float32)
+    draw, seconds = np.random.default_rng(0), []
+    for _ in range(ROUNDS):
+        start = perf_counter()
+        sum_W, sum_b = np.zeros_like(W), np.zeros_like(b)
+        for rank in draw.choice(SOURCES, per_round, replace=False):
+            X, y = data[rank]
+            w, c = W.copy(), b.copy()
+            order = draw.permutation(ROWS)
+            for i in range(0, ROWS, BATCH):
+                rows = order[i : i + BATCH]
+                z = X[rows] @ w + c
+                z -= z.max(axis=1, keepdims=True)
+                p = np.exp(z)
+                p /= p.sum(axis=1, keepdims=True)
+                p[np.arange(len(rows)), y[rows]] -= 1
+                p /= len(rows)
+                w -= RATE * (X[rows].T @ p)
+                c -= RATE * p.sum(axis=0)
+            sum_W += w
+            sum_b += c
+        W, b = sum_W / per_round, sum_b / per_round
+        seconds.append(perf_counter() - start)
+    return seconds[WARM_UP:]
+
+
+def our_rounds(executor: Executor, tracker: Tracker, per_round: int) -> list[Report]:
+    """Return the reports of the same work through msl."""
+    plan = Plan(
+        model=Softmax(FEATURES, CLASSES),
+        algorithm=FedAvg(epochs=1, batch=BATCH, lr=RATE),
+        rounds=ROUNDS,
+        per_round=per_round,
+        evaluate_every=20,
+    )
+    sources = [LoaderSource(f"s{rank:04d}", load_rows, (rank,)) for rank in range(SOURCES)]
+    held_out = LoaderSource("held_out", load_rows, (SOURCES,))
+    result = train(plan, sources, executor, held_out=held_out, tracker=tracker)
+    return list(result.reports[WARM_UP:])
+
+
+def main() -> None:
+    """Print rounds per second of the loop, in process, and on two worker processes."""
+    table = Table(title=f"{SOURCES} sources of {ROWS} rows, softmax {FEATURES} -> {CLASSES}")
+    for column in ("drawn", "system", "rounds/s", "x loop", "solve ms", "meet ms", "rest ms"):
+        table.add_column(column, justify="left" if column == "system" else "right")
+    with TemporaryDirectory() as folder:
+        uri = f"sqlite:///{Path(folder) / 'bench.db'}"
+        for per_round in (10, 50):
+            with LocalExecutor() as local:
+                loop = float(np.median(plain_loop(per_round)))
+                table.add_row(str(per_round), "plain NumPy loop", f"{1 / loop:.0f}", "1.00")
+                with make_tracker(uri, experiment="bench") as tracker:
+                    _add(table, per_round, "msl in process", loop, local, tracker)
+            with open_executor(workers=2) as executor:
+                with make_tracker(uri, experiment="bench") as tracker:
+                    _add(table, per_round, "msl, 2 workers", loop, executor, tracker)
+    Console().print(table)
+
+
+def _add(
+    table: Table, per_round: int, name: str, loop: float, executor: Executor, tracker: Any
+) -> None:
+    reports = our_rounds(executor, tracker, per_round)
+    median = {
+        phase: float(np.median([report.seconds[phase] for report in reports]))
+        for phase in ("round", "solve", "meet")
+    }
+    rest = median["round"] - median["solve"] - median["meet"]
+    table.add_row(
+        str(per_round),
+        name,
+        f"{1 / median['round']:.0f}",
+        f"{loop / median['round']:.2f}",
+        *(f"{1e3 * s:.1f}" for s in (median["solve"], median["meet"], rest)),
+    )
+
+
+if __name__ == "__main__":
+    main()

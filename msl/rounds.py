@@ -20,7 +20,7 @@ from msl.sources.base import Source
 from msl.tracking.base import NullTracker, Tracker
 from msl.types import Report, SourceInfo, Vector
 
-__all__ = ["Plan", "Result", "Stage", "Standing", "State", "run_round", "set_stage", "train"]
+__all__ = ["Plan", "Result", "Stage", "Standing", "State", "run_round", "run_rounds", "set_stage", "train"]
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,30 @@ def first_standing(stage: Stage) -> Standing:
 
 def run_round(stage: Stage, before: Standing, round: int) -> tuple[Report, Standing]:
     """Run one round: one message to each worker that has a part in it."""
+    (report,), standing = run_rounds(stage, before, range(round, round + 1))
+    return report, standing
+
+
+def run_rounds(
+    stage: Stage, before: Standing, rounds: range
+) -> tuple[tuple[Report, ...], Standing]:
+    """Run some rounds; the client's part of them, one message per worker, is paid once.
+
+    Nothing in a round waits for the client, so workers go from one to the next by themselves.
+    """
     start = perf_counter()
+    told, standing = [], before
+    for round in rounds:
+        standing = queue_round(stage, standing, round)
+        told.append(stage.executor.submit(hosts.report_of, standing.met, at=stage.root))
+    reports = stage.executor.gather(told)
+    seconds = {"round": (perf_counter() - start) / len(rounds)}
+    done = tuple(replace(r, seconds={**r.seconds, **seconds}) for r in reports)
+    return done, standing
+
+
+def queue_round(stage: Stage, before: Standing, round: int) -> Standing:
+    """Submit the calls of a round: this function is the round."""
     executor, root = stage.executor, stage.root
     model = executor.submit(hosts.model_of, before.met, at=root)
     worked, deliveries = dict(before.worked), []
@@ -128,9 +151,7 @@ def run_round(stage: Stage, before: Standing, round: int) -> tuple[Report, Stand
         round,
         at=root,
     )
-    (report,) = executor.gather([executor.submit(hosts.report_of, met, at=root)])
-    seconds = {**report.seconds, "round": perf_counter() - start}
-    return replace(report, seconds=seconds), Standing(met, worked)
+    return Standing(met, worked)
 
 
 def choose(plan: Plan, believed: Sequence[float], round: int) -> frozenset[int]:
@@ -176,17 +197,25 @@ def train(
             if not reports:
                 tracker.log_sources(stage.infos)
             standing = first_standing(stage)
-            for round in range(plan.rounds):
-                report, standing = run_round(stage, standing, round)
-                if round < len(reports):
-                    continue
-                reports.append(report)
-                tracker.log(report)
-                if on_report:
-                    on_report(report)
+            done, ahead = 0, 1
+            while done < plan.rounds:
+                batch = range(done, min(done + ahead, plan.rounds))
+                told, standing = run_rounds(stage, standing, batch)
+                done += len(batch)
+                ahead = _ahead(told[-1].seconds["round"])
+                for report in told[max(0, len(reports) - batch.start) :]:
+                    reports.append(report)
+                    tracker.log(report)
+                    if on_report:
+                        on_report(report)
             (params,) = executor.gather(
                 [executor.submit(hosts.params_of, standing.met, at=stage.root)]
             )
             return Result(params, tuple(reports), stage.infos)
         except WorkerLostError:
             executor.refresh()
+
+
+def _ahead(seconds: float) -> int:
+    """Return how many rounds of that length to queue at once: about a tenth of a second."""
+    return max(1, min(16, round(0.1 / seconds)))

@@ -239,6 +239,14 @@ def test_gram_is_the_inner_products_around_the_centre(n: int, d: int) -> None:
     np.testing.assert_allclose(gram(rows, centre), exact @ exact.T, rtol=1e-12, atol=1e-12)
 
 
+def test_gram_has_equal_bits_whatever_the_threads_of_blas() -> None:
+    rows, found = cloud(100, 20_000), set()
+    for count in (1, 2):
+        with threadpool_limits(count):
+            found.add(gram(rows, rows[0]).tobytes())
+    assert len(found) == 1
+
+
 @every
 def test_a_row_with_nan_is_named(rule: Aggregator) -> None:
     rows = cloud()

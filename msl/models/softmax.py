@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from msl.errors import DataError, PlanError
 from msl.models.base import Model
 from msl.types import Layout, Vector
+from msl_kernels.softmax import cross_entropy, residual
 
 __all__ = ["Softmax"]
 
@@ -73,35 +74,21 @@ class Softmax(Model):
         self, params: Vector, X: NDArray[Any], y: NDArray[Any], weight: NDArray[Any] | None = None
     ) -> float:
         """Return the mean cross entropy plus the penalty, in float64."""
-        z = self.decision(params, X).astype(np.float64)
-        if self.n_classes == 2:
-            each = np.logaddexp(0.0, np.where(y == 1, -z[:, 0], z[:, 0]))
-        else:
-            top = z.max(axis=1)
-            total = np.log(np.exp(z - top[:, None]).sum(axis=1))
-            each = top + total - z[np.arange(len(y)), y]
+        each = cross_entropy(self.decision(params, X), y)
         w = self._parts(params)[0].ravel().astype(np.float64)
         penalty = 0.5 * self.l2 * float(w @ w) if self.l2 else 0.0
-        return float(np.average(each, weights=_checked(weight))) + penalty
+        mean = each.mean() if weight is None else np.average(each, weights=_checked(weight))
+        return float(mean) + penalty
 
     def gradient(
         self, params: Vector, X: NDArray[Any], y: NDArray[Any], weight: NDArray[Any] | None = None
     ) -> Vector:
         """Return X^T (p - onehot(y)) / m for the weights and its column sums for the biases."""
         p = self.decision(params, X)
-        if self.n_classes == 2:
-            # tanh saturates where exp overflows.
-            p *= 0.5
-            np.tanh(p, out=p)
-            p += 1
-            p *= 0.5
-            p[:, 0] -= y
-        else:
-            _softmax(p)
-            p[np.arange(len(y)), y] -= 1
         if weight is None:
-            p *= np.float32(1 / len(y))
+            residual(p, y, np.float32(1 / len(y)))
         else:
+            residual(p, y, np.float32(1))
             share = _checked(weight)
             p *= (share / share.sum()).astype(np.float32)[:, None]
         found = np.empty_like(params)
@@ -124,20 +111,13 @@ class Softmax(Model):
         z = self.decision(params, X).astype(np.float64)
         if self.n_classes == 2:
             z = np.hstack([np.zeros_like(z), z])
-        _softmax(z)
+        z -= z.max(axis=1, keepdims=True)
+        np.exp(z, out=z)
+        z /= z.sum(axis=1, keepdims=True)
         return z
 
 
-def _softmax(z: NDArray[Any]) -> None:
-    """Turn logits into probabilities, in place."""
-    z -= z.max(axis=1, keepdims=True)
-    np.exp(z, out=z)
-    z /= z.sum(axis=1, keepdims=True)
-
-
-def _checked(weight: NDArray[Any] | None) -> Any:
-    if weight is None:
-        return None
+def _checked(weight: NDArray[Any]) -> NDArray[np.float64]:
     if not weight.sum() > 0:
         raise DataError("the weights of the rows are all zero; leave those rows out")
     return weight.astype(np.float64)

@@ -1,22 +1,25 @@
 """Runs in an MLflow store, through a client of our own: a user's active run is never touched."""
 
+import json
 import logging
 import os
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
+from mlflow import MlflowClient
 from msl.errors import TrackingError
 from msl.tracking.base import Tracker
 from msl.tracking.queue import MetricQueue
+from msl.tracking.quiet import quiet
 from msl.types import Report, SourceInfo
 
 __all__ = ["MlflowTracker"]
@@ -65,12 +68,15 @@ class MlflowTracker(Tracker):
             run = self.client.create_run(
                 self._experiment_id(), tags=self.tags, run_name=self.run_name
             )
-        self.id = self.run_id = run.info.run_id
-        flat = [Param(k, v[:_LONGEST_PARAM]) for k, v in _flat(self.params)]
-        for start in range(0, len(flat), 100):
-            self.client.log_batch(self.id, params=flat[start : start + 100])
-        self.queue = MetricQueue(lambda batch: self.client.log_batch(self.id, metrics=batch))
+            self.id = self.run_id = run.info.run_id
+            flat = [Param(k, v[:_LONGEST_PARAM]) for k, v in _flat(self.params)]
+            for start in range(0, len(flat), 100):
+                self.client.log_batch(self.id, params=flat[start : start + 100])
+        self.queue = MetricQueue(self._send)
         return self
+
+    def _send(self, batch: list[Metric]) -> None:
+        self.client.log_batch(self.id, metrics=batch)
 
     def _experiment_id(self) -> str:
         found = self.client.get_experiment_by_name(self.experiment)
@@ -79,7 +85,7 @@ class MlflowTracker(Tracker):
         place = None
         if self.uri.startswith("sqlite:///"):
             folder = Path(self.uri.removeprefix("sqlite:///")).parent
-            place = (folder / "artifacts" / self.experiment).absolute().as_uri()
+            place = (folder / "artifacts" / self.experiment).resolve().as_uri()
         return str(self.client.create_experiment(self.experiment, artifact_location=place))
 
     def __exit__(
@@ -101,7 +107,9 @@ class MlflowTracker(Tracker):
         except Exception as failure:
             # An error of the block says more than one of the store.
             if error is None:
-                raise TrackingError(f"cannot close run {self.id} at {self.uri}: {failure}") from None
+                raise TrackingError(
+                    f"cannot close run {self.id} at {self.uri}: {failure}"
+                ) from None
         if left and error is None:
             raise TrackingError(f"{left} metrics of run {self.id} never reached {self.uri}")
 
@@ -113,20 +121,9 @@ class MlflowTracker(Tracker):
     def log_sources(self, sources: Sequence[SourceInfo]) -> None:
         """Record each source as a dataset input; beyond 100 sources, one input for all."""
         if len(sources) > _MOST_INPUTS:
-            rows = sum(s.rows for s in sources)
-            digest = f"{hash(tuple(s.digest for s in sources)) & 0xFFFFFFFF:08x}"
-            shown = [Dataset(f"{len(sources)} sources", digest, "msl", f"{rows} rows")]
+            shown = [_all_as_one(sources)]
         else:
-            shown = [
-                Dataset(
-                    s.name,
-                    s.digest,
-                    "msl source",
-                    f'{{"place": "{s.place}"}}',
-                    profile=f'{{"num_rows": {s.rows}, "num_features": {s.features}}}',
-                )
-                for s in sources
-            ]
+            shown = [_dataset(s.name, s.digest, s.rows, s.features, s.place) for s in sources]
         tags = [InputTag("mlflow.data.context", "training")]
         self.client.log_inputs(self.id, [DatasetInput(d, tags) for d in shown])
 
@@ -155,6 +152,22 @@ class MlflowTracker(Tracker):
         self.client.log_batch(self.id, tags=[RunTag("msl.model_uri", uri)])
 
 
+def _dataset(name: str, digest: str, rows: int, features: int, place: str) -> Dataset:
+    return Dataset(
+        name,
+        digest,
+        "msl source",
+        json.dumps({"place": place}),
+        profile=json.dumps({"num_rows": rows, "num_features": features}),
+    )
+
+
+def _all_as_one(sources: Sequence[SourceInfo]) -> Dataset:
+    digest = sha256("".join(s.digest for s in sources).encode()).hexdigest()[:16]
+    rows = sum(s.rows for s in sources)
+    return _dataset(f"{len(sources)} sources", digest, rows, sources[0].features, "")
+
+
 def _flat(params: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
     for key, value in params.items():
         if isinstance(value, Mapping):
@@ -168,14 +181,13 @@ def _reaching(uri: str) -> Iterator[None]:
     """Open a store quickly or say why not; MLflow alone would try a dead server for minutes."""
     if uri.startswith("sqlite:///"):
         Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-    # Making the tables of a new store is not worth a page of log lines.
-    for chatty in ("alembic", "mlflow.store.db.utils"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
     patience = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "5", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
     before = {key: os.environ.get(key) for key in patience}
     os.environ.update({k: v for k, v in patience.items() if before[k] is None})
     try:
-        yield
+        # Making the tables of a new store is not worth a page of log lines.
+        with quiet("alembic", "mlflow.store.db.utils", level=logging.WARNING):
+            yield
     except (MlflowException, OSError) as error:
         raise TrackingError(
             f"cannot open the tracking store {uri}: {error}; start it, or set tracking.uri"

@@ -1,52 +1,44 @@
-"""Coordinate-wise order statistics on CUDA: a column per thread, sorted by insertion.
-
-Threads of a warp read neighbouring columns, so every row is read once in whole lines.
-"""
+"""Order statistics on CUDA: a thread per coordinate sorts its column by insertion."""
 
 from typing import Any
 
 import numpy as np
 from numba import config, cuda
 
-__all__ = ["middle"]
+__all__ = ["ROWS_MAX", "THREADS", "trimmed_mean", "trimmed_mean_kernel"]
 
-THREADS = 128
-MOST_ROWS = 128
+THREADS = 64
+ROWS_MAX = 128
+"""Numbers a thread holds (512 bytes of local memory)."""
 
 
 @cuda.jit
-def middle_kernel(rows, first, last, scale, out):  # type: ignore[no-untyped-def]
-    """Write scale * (sum of ranks first..last-1, ascending) per column."""
+def trimmed_mean_kernel(rows, f, out):  # type: ignore[no-untyped-def]
+    """Write the trimmed mean of columns t, t + threads, ...; neighbours read neighbours."""
     column = cuda.local.array(128, np.float32)
-    n = rows.shape[0]
-    for j in range(cuda.grid(1), rows.shape[1], cuda.gridsize(1)):
-        for i in range(n):
-            value = rows[i, j]
-            at = i
-            while at > 0 and column[at - 1] > value:
-                column[at] = column[at - 1]
-                at -= 1
-            column[at] = value
-        total = column[first]
-        for i in range(first + 1, last):
-            total = np.float32(total + column[i])
-        out[j] = np.float32(total * scale)
-
-
-def middle(rows: Any, wanted: tuple[int, ...], scale: float, out: Any) -> Any:
-    """Return the mean of the wanted ranks, on the device of `rows`.
-
-    Raises
-    ------
-    ValueError
-        When there are more than 128 rows.
-    """
-    rows = cuda.as_cuda_array(rows)
     n, d = rows.shape
-    if n > MOST_ROWS:
-        raise ValueError(f"on a GPU at most {MOST_ROWS} rows are sorted, got {n}")
+    for c in range(cuda.grid(1), d, cuda.gridsize(1)):
+        for i in range(n):
+            value = rows[i, c]
+            j = i
+            while j > 0 and column[j - 1] > value:
+                column[j] = column[j - 1]
+                j -= 1
+            column[j] = value
+        total = np.float32(0.0)
+        for i in range(f, n - f):
+            total += column[i]
+        out[c] = total / np.float32(n - 2 * f)
+
+
+def trimmed_mean(rows: Any, f: int, out: Any) -> Any:
+    """Run on the device of `rows`; see `msl_kernels.order.trimmed_mean`."""
+    n, d = rows.shape
+    if n > ROWS_MAX:
+        raise ValueError(f"on CUDA at most {ROWS_MAX} rows are sorted, got {n}")
     out = cuda.device_array(d, np.float32) if out is None else out
-    blocks = min(-(-d // THREADS), 2 if config.ENABLE_CUDASIM else 8192)
+    # On the simulator every thread is a real one.
+    blocks = min(-(-d // THREADS), 2 if config.ENABLE_CUDASIM else 4096)
     if d:
-        middle_kernel[blocks, THREADS](rows, wanted[0], wanted[-1] + 1, np.float32(scale), out)
+        trimmed_mean_kernel[blocks, THREADS](rows, f, out)
     return out

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from msl_kernels.parallel import threads_for
+from msl_kernels.parallel import spread
 from msl_kernels.philox import split
 from msl_kernels.quantize import cpu
 
@@ -82,11 +82,11 @@ def quantize(
         packed = np.empty(packed_nbytes(len(x), bits), np.uint8)
     packed[(len(x) * bits + 7) // 8 :] = 0
     how = (bits, bucket, key is not None, *split(key or 0), meta, packed)
-    with threads_for(len(x)) as several:
-        if several:
-            bad = cpu.quantize_parallel(x, *how)
-        else:
-            bad = cpu.quantize_buckets(x, 0, len(meta), *how)
+
+    def run(first: int, last: int) -> int:
+        return int(cpu.quantize_buckets(x, first, last, *how))
+
+    bad = next((b for b in spread(run, len(meta), len(x)) if b >= 0), -1)
     return meta, packed, bad if bad < 0 else _first_bad(x, bad * bucket, bucket)
 
 
@@ -125,9 +125,9 @@ def dequantize(
         return cuda.dequantize(meta, packed, n, bits, bucket, out, add)
     if out is None:
         out = np.empty(n, np.float32)
-    with threads_for(n) as several:
-        if several:
-            cpu.dequantize_parallel(meta, packed, bits, bucket, out, add)
-        else:
-            cpu.dequantize_buckets(meta, packed, 0, len(meta), bits, bucket, out, add)
+
+    def run(first: int, last: int) -> None:
+        cpu.dequantize_buckets(meta, packed, first, last, bits, bucket, out, add)
+
+    spread(run, len(meta), n)
     return out

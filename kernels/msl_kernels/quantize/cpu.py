@@ -6,17 +6,12 @@ order of the floats, levels go to a byte scratch, and groups of eight are packed
 """
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from msl_kernels.philox import draw_on_cpu
 from msl_kernels.quantize.packing import pack, unpack
 
-__all__ = [
-    "dequantize_buckets",
-    "dequantize_parallel",
-    "quantize_buckets",
-    "quantize_parallel",
-]
+__all__ = ["dequantize_buckets", "quantize_buckets"]
 
 _FLIP = np.int32(0x7FFFFFFF)
 _INF_KEY = np.int32(0x7F800000)
@@ -24,8 +19,6 @@ _TINY = np.float32(1e-10)
 _HALF = np.float32(0.5)
 _DITHER = np.float32(1.0 / 65536.0)
 _ONE = np.float32(1.0)
-# Buckets per parallel piece: a few hundred kB, enough to hide the cost of handing it out.
-_CHUNK = 128
 
 
 @njit(nogil=True, forceinline=True)
@@ -141,28 +134,3 @@ def dequantize_buckets(meta, packed, first, last, bits, bucket, out, add):  # ty
             _add(levels, unit, lo, part)
         else:
             _write(levels, unit, lo, part)
-
-
-@njit(nogil=True, cache=True, parallel=True)
-def quantize_parallel(x, bits, bucket, stochastic, key0, key1, meta, packed):  # type: ignore[no-untyped-def]
-    """Quantise all buckets, chunks of them side by side; return the first bad one, or -1."""
-    bad = np.empty((len(meta) + _CHUNK - 1) // _CHUNK, np.int64)
-    for c in prange(len(bad)):
-        first = np.int64(c) * _CHUNK
-        last = min(first + _CHUNK, len(meta))
-        bad[c] = quantize_buckets(
-            x, first, last, bits, bucket, stochastic, key0, key1, meta, packed
-        )
-    for c in range(len(bad)):
-        if bad[c] >= 0:
-            return bad[c]
-    return -1
-
-
-@njit(nogil=True, cache=True, parallel=True)
-def dequantize_parallel(meta, packed, bits, bucket, out, add):  # type: ignore[no-untyped-def]
-    """Decode all buckets, chunks of them side by side."""
-    for c in prange((len(meta) + _CHUNK - 1) // _CHUNK):
-        first = np.int64(c) * _CHUNK
-        last = min(first + _CHUNK, len(meta))
-        dequantize_buckets(meta, packed, first, last, bits, bucket, out, add)

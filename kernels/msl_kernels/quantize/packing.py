@@ -51,7 +51,8 @@ def _unpack4(packed, groups, levels):  # type: ignore[no-untyped-def]
 def pack(levels, bits, groups, packed):  # type: ignore[no-untyped-def]
     """Write bits * groups bytes; the levels, below 2^bits, serve as scratch."""
     if bits == 8:
-        packed[:] = levels[: 8 * groups]
+        for i in range(8 * groups):
+            packed[i] = levels[i]
         return
     if bits == 4:
         _pack4(levels, groups, packed)
@@ -72,7 +73,8 @@ def pack(levels, bits, groups, packed):  # type: ignore[no-untyped-def]
 def unpack(packed, bits, groups, levels):  # type: ignore[no-untyped-def]
     """Write 8 * groups levels."""
     if bits == 8:
-        levels[: 8 * groups] = packed
+        for i in range(8 * groups):
+            levels[i] = packed[i]
         return
     if bits == 4:
         _unpack4(packed, groups, levels)

@@ -1,0 +1,39 @@
+"""Every trust rule gives each source a weight in [0, 1] and a reason."""
+
+import pickle
+
+import pytest
+
+from msl.cluster import LocalExecutor
+from msl.trust import TRUST, TrustAll, TrustRule
+from msl.types import SourceInfo
+
+SAMPLES: list[TrustRule] = [TrustAll()]
+every = pytest.mark.parametrize("rule", SAMPLES, ids=repr)
+
+
+def infos(n: int) -> list[SourceInfo]:
+    return [SourceInfo(f"s{i}", 10 + i, 3, (0, 1), f"digest {i}") for i in range(n)]
+
+
+def test_every_member_has_a_sample() -> None:
+    assert {type(rule) for rule in SAMPLES} == set(TRUST.values())
+    assert all(TRUST[rule.name] is type(rule) for rule in SAMPLES)
+
+
+@every
+@pytest.mark.parametrize("n", [1, 4])
+def test_every_source_is_weighed(rule: TrustRule, n: int) -> None:
+    assert pickle.loads(pickle.dumps(rule)) == rule
+    with LocalExecutor() as executor:
+        report = rule.weigh(infos(n), executor)
+        assert rule.weigh(infos(n), executor) == report
+    assert len(report.weights) == len(report.reasons) == n
+    assert all(0 <= weight <= 1 for weight in report.weights)
+    assert all(report.reasons)
+    assert pickle.loads(pickle.dumps(report)) == report
+
+
+def test_trust_all_believes_everybody() -> None:
+    with LocalExecutor() as executor:
+        assert TrustAll().weigh(infos(3), executor).weights == (1.0, 1.0, 1.0)

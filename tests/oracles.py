@@ -23,7 +23,7 @@ def dither(n, key):
     values = []
     for group in range(-(-n // 8)):
         counter = (group & 0xFFFFFFFF, group >> 32, 0, 0)
-        for word in philox4x32(counter, (key & 0xFFFFFFFF, key >> 32), 7):
+        for word in philox4x32(counter, (key & 0xFFFFFFFF, key >> 32), 10):
             values += [word & 0xFFFF, word >> 16]
     halves = np.array(values[:n], np.float32)
     return (halves + np.float32(0.5)) * np.float32(1 / 65536)
@@ -58,3 +58,23 @@ def dequantize(meta, levels, bucket):
     """lo + unit * level in float32."""
     unit, lo = np.repeat(meta, bucket, axis=0)[: len(levels)].T
     return lo + unit * levels.astype(np.float32)
+
+
+def middle(rows, first, last):
+    """Mean of the ranks first..last-1 of each column, summed ascending in float32."""
+    kept = np.sort(rows, axis=0)[first:last]
+    with np.errstate(invalid="ignore", over="ignore"):
+        total = kept[0]
+        for row in kept[1:]:
+            total = total + row
+        return total * np.float32(1 / len(kept))
+
+
+def median(rows):
+    """The middle rank, or the mean of the two middle ranks."""
+    return middle(rows, (len(rows) - 1) // 2, len(rows) // 2 + 1)
+
+
+def trimmed_mean(rows, f):
+    """The mean without the f smallest and the f largest."""
+    return middle(rows, f, len(rows) - f)

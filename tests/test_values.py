@@ -134,9 +134,7 @@ def test_every_error_has_a_sample() -> None:
 
 
 @pytest.mark.parametrize(("error", "standard", "said"), ERRORS, ids=lambda value: repr(value))
-def test_errors_arrive_as_themselves(
-    error: MslError, standard: type[Exception], said: str
-) -> None:
+def test_errors_arrive_as_themselves(error: MslError, standard: type[Exception], said: str) -> None:
     arrived = pickle.loads(pickle.dumps(error))
     assert type(arrived) is type(error)
     assert isinstance(arrived, standard)

@@ -8,7 +8,16 @@ from msl.algorithms.fedavg import FedAvg
 from msl.algorithms.fedsgd import FedSgd
 from msl.parts import make_part
 
-__all__ = ["ALGORITHMS", "Algorithm", "FedAvg", "FedSgd", "LocalSolver", "ServerRule", "Step", "make"]
+__all__ = [
+    "ALGORITHMS",
+    "Algorithm",
+    "FedAvg",
+    "FedSgd",
+    "LocalSolver",
+    "ServerRule",
+    "Step",
+    "make",
+]
 
 ALGORITHMS: Mapping[str, type[Algorithm]] = {"fedavg": FedAvg, "fedsgd": FedSgd}
 

@@ -36,6 +36,7 @@ class LocalSgd(LocalSolver):
     model: Model
     settings: "FedAvg"
 
+    @np.errstate(over="ignore", invalid="ignore")  # divergence is found and said at the end
     def solve(
         self, params: Vector, source: Data, memory: Memory, key: int, round: int
     ) -> tuple[Update, Memory]:

@@ -22,6 +22,7 @@ class OneGradient(LocalSolver):
     model: Model
     batch: int | None
 
+    @np.errstate(over="ignore", invalid="ignore")  # divergence is found and said at the end
     def solve(
         self, params: Vector, source: Data, memory: Memory, key: int, round: int
     ) -> tuple[Update, Memory]:

@@ -12,6 +12,8 @@ from msl.errors import PlanError
 
 __all__ = ["open_executor"]
 
+CONNECT_SECONDS = 10
+
 
 @contextmanager
 def open_executor(
@@ -58,7 +60,7 @@ def open_executor(
 
 def _connect(scheduler: str) -> Client:
     try:
-        return Client(scheduler, timeout=10)
+        return Client(scheduler, timeout=CONNECT_SECONDS)
     except (OSError, ValueError) as error:
         raise PlanError(
             f"cannot reach a Dask scheduler at {scheduler}: {error}; start one with "

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from msl.errors import PlanError
+from msl.errors import DataError, PlanError
 from msl.models.base import Model
 from msl.types import Layout, Vector
 
@@ -18,6 +18,8 @@ __all__ = ["TorchModel"]
 
 # A built module per thread and model: its tensors are views of work vectors that calls overwrite.
 _built = threading.local()
+# Modules start from torch's one global stream: a thread that seeds it must have it to itself.
+_seeding = threading.Lock()
 
 
 class _Bound:
@@ -65,7 +67,7 @@ class TorchModel(Model):
     def _bound(self) -> _Bound:
         cache: dict[TorchModel, _Bound] = _built.__dict__.setdefault("cache", {})
         if self not in cache:
-            with torch.random.fork_rng(devices=[]):
+            with _seeding, torch.random.fork_rng(devices=[]):
                 cache[self] = _Bound(self.module(*self.arguments))
         return cache[self]
 
@@ -76,7 +78,7 @@ class TorchModel(Model):
 
     def init(self, key: int) -> Vector:
         """Return the module's own initialisation under a seed made from the key."""
-        with torch.random.fork_rng(devices=[]):
+        with _seeding, torch.random.fork_rng(devices=[]):
             torch.manual_seed(key & (2**63 - 1))
             fresh = self.module(*self.arguments)
         flat = torch.cat([p.detach().reshape(-1).float() for p in fresh.parameters()])
@@ -87,6 +89,8 @@ class TorchModel(Model):
         if weight is None:
             return each.mean()
         share = _tensor(weight)
+        if not share.sum() > 0:
+            raise DataError("the weights of the rows are all zero; leave those rows out")
         return (each * share).sum() / share.sum()
 
     def loss(

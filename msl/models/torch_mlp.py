@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, ClassVar
 
 from torch import nn
@@ -15,7 +16,7 @@ __all__ = ["Mlp"]
 def _net(n_features: int, n_classes: int, hidden: tuple[int, ...]) -> nn.Module:
     sizes = (n_features, *hidden)
     layers: list[nn.Module] = []
-    for before, after in zip(sizes, sizes[1:], strict=False):
+    for before, after in pairwise(sizes):
         layers += [nn.Linear(before, after), nn.ReLU()]
     return nn.Sequential(*layers, nn.Linear(sizes[-1], n_classes))
 
@@ -32,9 +33,12 @@ class Mlp(TorchModel):
         Widths of the hidden layers.
     """
 
-    module: Any = field(default=_net, init=False, repr=False)
+    # Factories put the functions on the instance; on the class they would become methods.
+    module: Any = field(default_factory=lambda: _net, init=False, repr=False)
     arguments: tuple[Any, ...] = field(default=(), init=False, repr=False)
-    loss_function: Any = field(default=nn.functional.cross_entropy, init=False, repr=False)
+    loss_function: Any = field(
+        default_factory=lambda: nn.functional.cross_entropy, init=False, repr=False
+    )
     n_features: int = 1
     n_classes: int = 2
     hidden: Sequence[int] = (64,)

@@ -19,7 +19,7 @@ __all__ = ["log_pyfunc"]
 _REQUIREMENTS = ("msl", "numpy", "scikit-learn", "torch")
 
 
-class Predictor(PythonModel):  # type: ignore[misc, no-untyped-call]
+class Predictor(PythonModel):
     """Predicts class numbers from rows of features."""
 
     def __init__(self, model: Any, params: Any) -> None:

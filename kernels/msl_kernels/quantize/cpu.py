@@ -2,11 +2,14 @@
 
 What the compiler vectorises decides the speed: minimum and maximum run on integer keys in the
 order of the floats, levels go to a byte scratch, and groups of eight are packed by shifts of
-64-bit words.
+64-bit words. Four bits, the usual choice, go to their bytes at once.
 """
 
+from typing import Any
+
 import numpy as np
-from numba import njit
+from numba import njit, types
+from numba.extending import intrinsic
 
 from msl_kernels.philox import draw_on_cpu
 from msl_kernels.quantize.packing import pack, unpack
@@ -19,6 +22,7 @@ _TINY = np.float32(1e-10)
 _HALF = np.float32(0.5)
 _DITHER = np.float32(1.0 / 65536.0)
 _ONE = np.float32(1.0)
+_LOW = np.int32(0xFFFF)
 
 
 @njit(nogil=True, forceinline=True)
@@ -41,31 +45,81 @@ def _unkey(key, scratch):  # type: ignore[no-untyped-def]
     return scratch[0]
 
 
-@njit(nogil=True, forceinline=True)
-def _level_nearest(x, lo, inverse, top, levels):  # type: ignore[no-untyped-def]
-    for i in range(len(x)):
-        levels[i] = np.uint8(min(np.int32((x[i] - lo) * inverse + _HALF), top))
+@intrinsic
+def _prefer_wide(typing_context):  # type: ignore[no-untyped-def]
+    """Let the loops of the calling function use 512-bit registers: Philox runs twice as fast.
+
+    LLVM holds back to 256 bits on many Intel CPUs. llvmlite's `add` refuses attributes it does
+    not know; LLVM ignores those it does not.
+    """
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        set.add(builder.function.attributes, '"prefer-vector-width"="512"')
+        return context.get_dummy_value()
+
+    return types.void(), emit
 
 
 @njit(nogil=True, forceinline=True)
-def _level_stochastic(x, lo, inverse, top, first_group, key0, key1, words, levels):  # type: ignore[no-untyped-def]
-    for g in range((len(x) + 7) // 8):
+def _draw(first_group, groups, key0, key1, words):  # type: ignore[no-untyped-def]
+    """Write the random words of `groups` groups; number i takes the i-th half-word."""
+    _prefer_wide()
+    for g in range(groups):
         index = np.uint64(first_group) + np.uint64(g)
         words[2 * g], words[2 * g + 1] = draw_on_cpu(index, key0, key1)
-    halves = words.view(np.uint16)
-    for i in range(len(x)):
-        dither = (np.float32(np.int32(halves[i])) + _HALF) * _DITHER
-        levels[i] = np.uint8(min(np.int32((x[i] - lo) * inverse + dither), top))
 
 
 @njit(nogil=True, forceinline=True)
-def _emit(levels, bits, count, packed):  # type: ignore[no-untyped-def]
-    """Pack the first `count` levels; a cut last group has fewer than `bits` bytes to fill."""
-    groups = (count + 7) // 8
+def _level(x, lo, inverse, r, top):  # type: ignore[no-untyped-def]
+    return min(np.int32((x - lo) * inverse + r), top)
+
+
+@njit(nogil=True, forceinline=True)
+def _dither(half):  # type: ignore[no-untyped-def]
+    return (np.float32(half) + _HALF) * _DITHER
+
+
+@njit(nogil=True, forceinline=True)
+def _nibbles(x, lo, inverse, top, stochastic, words, packed):  # type: ignore[no-untyped-def]
+    """Quantise to 4 bits and pack: two neighbours to a byte."""
+    if stochastic:
+        halves = words.view(np.int32)
+        for i in range(len(packed)):
+            r0 = _dither(halves[i] & _LOW)
+            r1 = _dither((halves[i] >> np.int32(16)) & _LOW)
+            upper = _level(x[2 * i + 1], lo, inverse, r1, top) << np.int32(4)
+            packed[i] = np.uint8(_level(x[2 * i], lo, inverse, r0, top) | upper)
+    else:
+        for i in range(len(packed)):
+            upper = _level(x[2 * i + 1], lo, inverse, _HALF, top) << np.int32(4)
+            packed[i] = np.uint8(_level(x[2 * i], lo, inverse, _HALF, top) | upper)
+
+
+@njit(nogil=True, forceinline=True)
+def _bytes(x, lo, inverse, top, stochastic, words, levels):  # type: ignore[no-untyped-def]
+    """Quantise to a byte per number."""
+    if stochastic:
+        halves = words.view(np.uint16)
+        for i in range(len(x)):
+            r = _dither(np.int32(halves[i]))
+            levels[i] = np.uint8(_level(x[i], lo, inverse, r, top))
+    else:
+        for i in range(len(x)):
+            levels[i] = np.uint8(_level(x[i], lo, inverse, _HALF, top))
+
+
+@njit(nogil=True, forceinline=True)
+def _emit(x, lo, inverse, top, stochastic, words, levels, bits, packed):  # type: ignore[no-untyped-def]
+    """Quantise a bucket; a cut last group has fewer than `bits` bytes to fill."""
+    groups = (len(x) + 7) // 8
+    if bits == 4 and 2 * len(packed) == len(x):
+        _nibbles(x, lo, inverse, top, stochastic, words, packed)
+        return
+    _bytes(x, lo, inverse, top, stochastic, words, levels)
     if len(packed) == bits * groups:
         pack(levels, bits, groups, packed)
     else:
-        levels[count:] = 0
+        levels[len(x) :] = 0
         whole = np.empty(bits * groups, np.uint8)
         pack(levels, bits, groups, whole)
         packed[:] = whole[: len(packed)]
@@ -83,22 +137,20 @@ def quantize_buckets(  # type: ignore[no-untyped-def]
     stride = bucket * bits // 8
     for b in range(first, last):
         part = x[b * bucket : (b + 1) * bucket]
+        room = packed[b * stride : b * stride + (len(part) * bits + 7) // 8]
         low, high = _range(part.view(np.int32))
         lo = _unkey(low, scratch)
         spread = _unkey(high, scratch) - lo
         if high >= _INF_KEY or low <= ~_INF_KEY or not spread < np.inf:
             return b
         unit = spread / np.float32(top)
-        if unit < _TINY:
-            levels[:] = 0
-        elif stochastic:
-            group = b * (bucket // 8)
-            _level_stochastic(part, lo, _ONE / unit, top, group, key0, key1, words, levels)
-        else:
-            _level_nearest(part, lo, _ONE / unit, top, levels)
         meta[b, 0], meta[b, 1] = unit, lo
-        start = b * stride
-        _emit(levels, bits, len(part), packed[start : start + (len(part) * bits + 7) // 8])
+        if unit < _TINY:
+            room[:] = 0
+            continue
+        if stochastic:
+            _draw(b * (bucket // 8), (len(part) + 7) // 8, key0, key1, words)
+        _emit(part, lo, _ONE / unit, top, stochastic, words, levels, bits, room)
     return -1
 
 

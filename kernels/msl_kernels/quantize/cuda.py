@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numba import config, cuda
 
-from msl_kernels.philox import BUMP0, BUMP1, MULTIPLY0, MULTIPLY1, ROUNDS, split
+from msl_kernels.philox import draw, split
 
 __all__ = ["dequantize", "quantize"]
 
@@ -20,8 +20,6 @@ _INF_KEY = 0x7F800000
 _TINY = np.float32(1e-10)
 _CENTRE = np.float32(0.5)
 _DITHER = np.float32(1.0 / 65536.0)
-_WORD = np.uint64(0xFFFFFFFF)
-_SHIFT = np.uint64(32)
 _MAX = np.float32(3.4028234663852886e38)
 
 if config.ENABLE_CUDASIM:
@@ -69,19 +67,7 @@ def _key(x):  # type: ignore[no-untyped-def]
     return np.int32(raw ^ ((raw >> 31) & _FLIP))
 
 
-@cuda.jit(device=True)
-def _draw(group, key0, key1, words):  # type: ignore[no-untyped-def]
-    """Write the four Philox words of a group."""
-    w0, w1 = np.uint64(group) & _WORD, np.uint64(group) >> _SHIFT
-    w2, w3 = np.uint64(0), np.uint64(0)
-    k0, k1 = np.uint64(key0), np.uint64(key1)
-    for _ in range(ROUNDS):
-        p0, p1 = MULTIPLY0 * w0, MULTIPLY1 * w2
-        w0, w2 = (p1 >> _SHIFT) ^ w1 ^ k0, (p0 >> _SHIFT) ^ w3 ^ k1
-        w1, w3 = p1 & _WORD, p0 & _WORD
-        k0 = (k0 + np.uint64(BUMP0)) & _WORD
-        k1 = (k1 + np.uint64(BUMP1)) & _WORD
-    words[0], words[1], words[2], words[3] = w0, w1, w2, w3
+_draw = cuda.jit(device=True)(draw)
 
 
 @cuda.jit(device=True)
@@ -109,9 +95,12 @@ def quantize_kernel(x, bits, bucket, stochastic, key0, key1, meta, packed, bad):
     """Quantise buckets blockIdx.x, blockIdx.x + gridDim.x, ..."""
     low = cuda.shared.array(64, np.int32)
     high = cuda.shared.array(64, np.int32)
-    words = cuda.local.array(4, np.uint64)
+    words = cuda.local.array(2, np.uint64)
     n, t = x.shape[0], cuda.threadIdx.x
     top = (1 << bits) - 1
+    padding = (n * bits + 7) // 8 + t
+    if cuda.blockIdx.x == 0 and padding < packed.shape[0]:
+        packed[padding] = np.uint8(0)
     for b in range(cuda.blockIdx.x, meta.shape[0], cuda.gridDim.x):
         start, stop = b * bucket, min((b + 1) * bucket, n)
         _range(x, start, stop, low, high)
@@ -130,12 +119,12 @@ def quantize_kernel(x, bits, bucket, stochastic, key0, key1, meta, packed, bad):
         for g in range(t, (stop - start + 7) // 8, THREADS):
             first = start + 8 * g
             if stochastic:
-                _draw(first // 8, key0, key1, words)
+                words[0], words[1] = _draw(np.uint64(first // 8), key0, key1)
             packed_word = np.uint64(0)
             for j in range(min(8, stop - first)):
                 dither = _CENTRE
                 if stochastic:
-                    half = (words[j // 2] >> np.uint64(16 * (j % 2))) & np.uint64(0xFFFF)
+                    half = (words[j // 4] >> np.uint64(16 * (j % 4))) & np.uint64(0xFFFF)
                     dither = _mul(_add(np.float32(half), _CENTRE), _DITHER)
                 if inverse > 0:
                     scaled = _add(_mul(_add(x[first + j], -lo), inverse), dither)
@@ -194,14 +183,12 @@ def quantize(
 
 
 def _first_bad(x: Any, start: int, bucket: int) -> int:
-    from msl_kernels.quantize import first_bad
+    from msl_kernels.quantize import _first_bad as first_bad
 
     return start + first_bad(x[start : start + bucket].copy_to_host(), 0, bucket)
 
 
-def dequantize(
-    meta: Any, packed: Any, n: int, bits: int, bucket: int, out: Any, add: bool
-) -> Any:
+def dequantize(meta: Any, packed: Any, n: int, bits: int, bucket: int, out: Any, add: bool) -> Any:
     """Decode on the device of `meta`; see `msl_kernels.quantize.dequantize`."""
     out = cuda.device_array(n, np.float32) if out is None else out
     if n:

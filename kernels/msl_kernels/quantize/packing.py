@@ -33,13 +33,6 @@ def _open(word, mask, width, gap):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, forceinline=True)
-def _pack4(levels, groups, packed):  # type: ignore[no-untyped-def]
-    pairs = levels.view(np.uint16)
-    for i in range(4 * groups):
-        packed[i] = np.uint8(pairs[i] | (pairs[i] >> np.uint16(4)))
-
-
-@njit(nogil=True, forceinline=True)
 def _unpack4(packed, groups, levels):  # type: ignore[no-untyped-def]
     pairs = levels.view(np.uint16)
     for i in range(4 * groups):
@@ -53,9 +46,6 @@ def pack(levels, bits, groups, packed):  # type: ignore[no-untyped-def]
     if bits == 8:
         for i in range(8 * groups):
             packed[i] = levels[i]
-        return
-    if bits == 4:
-        _pack4(levels, groups, packed)
         return
     words = levels.view(np.uint64)
     level, pair, quad = _masks(bits)

@@ -1,0 +1,80 @@
+"""Median and trimmed mean equal NumPy's sort to the bit."""
+
+import numpy as np
+import oracles
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.testing import assert_array_equal
+
+from msl_kernels.order import cpu, median, trimmed_mean
+from msl_kernels.parallel import PARALLEL_FROM
+
+# A few values that repeat, so that ties and infinities meet, beside any float.
+numbers = st.sampled_from([-np.inf, -1.0, 0.0, 1.0, 3e38, np.inf]) | st.floats(
+    allow_nan=False, width=32
+)
+
+
+@given(st.data(), st.integers(1, 12), st.integers(1, 40))
+@settings(deadline=None, max_examples=60)
+def test_equal_the_oracles(data, n, d):
+    rows = data.draw(arrays(np.float32, (n, d), elements=numbers))
+    f = data.draw(st.integers(0, (n - 1) // 2))
+    assert_array_equal(median(rows), oracles.median(rows))
+    assert_array_equal(trimmed_mean(rows, f), oracles.trimmed_mean(rows, f))
+
+
+# 129 rows are past the largest network.
+@pytest.mark.parametrize("n", [20, 50, 129])
+def test_many_rows(n):
+    for d in (1, 15, 16, 17, 1000):
+        rows = np.random.default_rng(d).standard_normal((n, d)).astype(np.float32)
+        assert_array_equal(median(rows), oracles.median(rows))
+        assert_array_equal(trimmed_mean(rows, n // 5), oracles.trimmed_mean(rows, n // 5))
+
+
+def test_parallel_equals_serial():
+    rows = np.random.default_rng(0).standard_normal((5, 2 * PARALLEL_FROM + 3))
+    rows = rows.astype(np.float32)
+    results = []
+    for parallel in (False, True):
+        out = np.empty(rows.shape[1], np.float32)
+        cpu.column_kernel(5, (1, 2, 3), float(np.float32(1 / 3)), parallel)(rows, out)
+        results.append(out)
+    assert_array_equal(results[1], results[0])
+    assert_array_equal(trimmed_mean(rows, 1), results[0])
+    assert_array_equal(results[0], oracles.trimmed_mean(rows, 1))
+
+
+@pytest.mark.parametrize("n", [3, 129])
+def test_writes_into_out(n):
+    rows = np.random.default_rng(0).standard_normal((n, 20)).astype(np.float32)
+    out = np.empty(20, np.float32)
+    assert median(rows, out) is out
+    assert_array_equal(out, oracles.median(rows))
+    assert trimmed_mean(rows, 1, out) is out
+    assert_array_equal(out, oracles.trimmed_mean(rows, 1))
+
+
+@pytest.mark.parametrize(
+    ("rows", "needed"),
+    [
+        (np.zeros((3, 4)), "float32 of shape"),
+        (np.zeros(3, np.float32), "float32 of shape"),
+        (np.zeros((0, 4), np.float32), "float32 of shape"),
+        (np.zeros((4, 3), np.float32).T, "C-contiguous"),
+    ],
+)
+def test_wrong_rows_are_refused(rows, needed):
+    with pytest.raises(ValueError, match=needed):
+        median(rows)
+    with pytest.raises(ValueError, match=needed):
+        trimmed_mean(rows, 1)
+
+
+@pytest.mark.parametrize(("n", "f"), [(4, 2), (5, 3), (5, -1)])
+def test_wrong_trimming_is_refused(n, f):
+    with pytest.raises(ValueError, match="0 <= 2 f < n"):
+        trimmed_mean(np.zeros((n, 2), np.float32), f)

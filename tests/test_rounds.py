@@ -1,0 +1,258 @@
+"""The path of a run: the same bits anywhere, exact bytes, nothing of the rows outside."""
+
+import os
+import signal
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from tasks import CLASSES, FEATURES, blob, blobs, broken, fails_once_loaded, held_out, killed_once
+from tasks import pid, plan
+
+from msl import codecs
+from msl.aggregators import AGGREGATORS, Mean, TrimmedMean
+from msl.aggregators import make as make_aggregator
+from msl.algorithms import FedAvg, FedSgd
+from msl.attacks import Gaussian, LabelFlip
+from msl.cluster import DaskExecutor, LocalExecutor, open_executor
+from msl.cluster.lane import run_program
+from msl.errors import PlanError, SourceError
+from msl.models import Softmax
+from msl.random import derive
+from msl.rounds import first_standing, run_round, set_stage, train
+from msl.sources import ArraySource, LoaderSource
+from msl.types import Data
+
+
+def bits(result):
+    return result.params.view(np.uint32).tolist()
+
+
+def local(a_plan, sources=None):
+    with LocalExecutor() as executor:
+        return train(a_plan, sources or blobs(), executor, held_out=held_out())
+
+
+@pytest.mark.parametrize("name", list(AGGREGATORS))
+def test_in_process_one_worker_and_two_workers_give_the_same_bits(name, cluster):
+    a_plan = plan(aggregator=make_aggregator(name, **({"f": 2} if name == "trimmed_mean" else {})))
+    alone = local(a_plan)
+    with DaskExecutor(cluster) as executor:
+        two = train(a_plan, blobs(), executor, held_out=held_out())
+        executor.places = executor.places[:1]
+        one = train(a_plan, blobs(), executor, held_out=held_out())
+    assert bits(alone) == bits(one) == bits(two)
+    assert [r.loss for r in alone.reports] == [r.loss for r in two.reports]
+    assert [r.bytes_total for r in alone.reports] == [r.bytes_total for r in two.reports]
+
+
+def test_same_seed_same_bits_other_seed_other_bits():
+    assert bits(local(plan())) == bits(local(plan()))
+    assert bits(local(plan())) != bits(local(plan(seed=6)))
+
+
+def test_partial_participation_is_the_same_anywhere_and_draws_all(cluster):
+    a_plan = plan(per_round=3, rounds=12)
+    alone = local(a_plan)
+    with DaskExecutor(cluster) as executor:
+        two = train(a_plan, blobs(), executor, held_out=held_out())
+    assert bits(alone) == bits(two)
+    drawn = [report.participants for report in alone.reports]
+    assert all(len(ranks) == 3 == len(set(ranks)) for ranks in drawn)
+    assert {rank for ranks in drawn for rank in ranks} == set(range(7))
+
+
+def test_training_learns_and_reports_what_happened():
+    result = local(plan(attack=None, corrupted=(), rounds=20))
+    first, last = result.reports[0], result.reports[-1]
+    assert last.accuracy > 0.85
+    assert last.loss < first.loss
+    assert [r.round for r in result.reports] == list(range(20))
+    assert all(r.participants == tuple(range(7)) and not r.dropped for r in result.reports)
+    assert all(abs(sum(r.given) - 1) < 1e-9 for r in result.reports)
+    assert {"solve", "meet", "evaluate", "round"} <= set(last.seconds)
+
+
+def test_bytes_are_those_of_the_formula():
+    a_plan, n = plan(), 7
+    d = FEATURES * CLASSES + CLASSES
+    up = n * codecs.make("maxmin", bits=4, bucket=8).nbytes(d)
+    down = n * codecs.make("none").nbytes(d)
+    assert up == n * (32 + 8 * 3 + 16)
+    reports = local(a_plan).reports
+    assert all((r.bytes_up, r.bytes_down) == (up, down) for r in reports)
+    assert [r.bytes_total for r in reports] == [(r + 1) * (up + down) for r in range(6)]
+    assert all(r.bytes_up_dense == n * 4 * d for r in reports)
+
+
+def test_one_full_gradient_per_round_is_gradient_descent_on_the_pool():
+    model = Softmax(FEATURES, CLASSES)
+    a_plan = plan(
+        model=model,
+        algorithm=FedSgd(lr=0.5),
+        aggregator=Mean(),
+        codec=codecs.make("none"),
+        attack=None,
+        corrupted=(),
+    )
+    result = local(a_plan)
+    X, y = (np.concatenate(parts) for parts in zip(*(blob(r) for r in range(7)), strict=True))
+    params = model.init(0)
+    for _ in range(6):
+        params = params - np.float32(0.5) * model.gradient(params, X, y)
+    np.testing.assert_allclose(result.params, params, rtol=2e-5, atol=1e-6)
+
+
+def test_weights_are_the_rows_of_the_sources():
+    one_big = [*blobs(1, rows=400), *blobs(2)[1:]]
+    result = local(plan(aggregator=Mean(), attack=None, corrupted=(), rounds=1), one_big)
+    np.testing.assert_allclose(result.reports[0].given, [400 / 440, 40 / 440])
+
+
+def test_attacks_on_updates_replace_the_corrupted_rows_only():
+    calm = local(plan(attack=None, corrupted=(), aggregator=Mean(), rounds=3))
+    noisy = local(plan(attack=Gaussian(50.0), aggregator=Mean(), rounds=3))
+    robust = local(plan(attack=Gaussian(50.0), aggregator=TrimmedMean(f=2), rounds=3))
+    assert noisy.reports[-1].loss > calm.reports[-1].loss + 0.5
+    assert robust.reports[-1].loss < noisy.reports[-1].loss - 0.5
+
+
+def test_attacks_on_labels_change_what_the_source_learns_from():
+    a_plan = plan(attack=LabelFlip(shift=1), corrupted=(2,))
+    with LocalExecutor() as executor:
+        stage = set_stage(a_plan, blobs(), None, executor)
+    host = stage.hosts["local"]
+    np.testing.assert_array_equal(host.data[2].y, (blob(2)[1] + 1) % CLASSES)
+    np.testing.assert_array_equal(host.data[3].y, blob(3)[1])
+
+
+def test_the_last_round_is_evaluated_and_every_kth():
+    seen = [r.loss is not None for r in local(plan(evaluate_every=4)).reports]
+    assert seen == [True, False, False, False, True, True]
+
+
+def test_rows_and_model_never_reach_the_client_or_the_scheduler(cluster):
+    small, large = (_client_bytes(cluster, rows, wide) for rows, wide in ((30, 8), (3000, 800)))
+    # A report has the same size; a hundred times the rows and the model change nothing.
+    assert large < small + 2000
+
+
+def _client_bytes(client, rows, features):
+    """Bytes that a round moves through client and scheduler, both ways, as pickles."""
+    from distributed.protocol.pickle import dumps
+
+    moved = []
+    with DaskExecutor(client) as executor:
+        send = executor._send_one
+
+        async def measured(place, program):
+            values = await send(place, program)
+            moved.append(len(dumps((run_program, program))) + len(dumps(values)))
+            return values
+
+        sources = [LoaderSource(f"w{r}", wide_blob, (r, rows, features)) for r in range(4)]
+        a_plan = plan(
+            model=Softmax(features, CLASSES), aggregator=Mean(), attack=None, corrupted=()
+        )
+        stage = set_stage(a_plan, sources, None, executor)
+        standing = first_standing(stage)
+        executor._send_one = measured
+        for round in range(3):
+            _, standing = run_round(stage, standing, round)
+    return sum(moved)
+
+
+def wide_blob(rank, rows, features):
+    draw = np.random.default_rng(rank)
+    X = draw.standard_normal((rows, features)).astype(np.float32)
+    return X, draw.integers(0, CLASSES, rows)
+
+
+def test_a_worker_that_dies_while_training_changes_no_bit():
+    a_plan, calm = plan(rounds=40), local(plan(rounds=40))
+    with open_executor(workers=2) as executor:
+        (victim,) = executor.gather([executor.submit(pid, at=executor.places[-1])])
+        heard = []
+
+        def on_report(report):
+            heard.append(report.round)
+            if report.round == 20:
+                os.kill(victim, signal.SIGKILL)
+
+        result = train(a_plan, blobs(), executor, held_out=held_out(), on_report=on_report)
+    assert bits(result) == bits(calm)
+    assert heard == list(range(40))
+
+
+def test_a_worker_that_dies_while_loading_is_replaced(tmp_path):
+    flag = str(tmp_path / "killed")
+    sources = [LoaderSource(f"site-{r}", killed_once, (r, flag, 5)) for r in range(7)]
+    with open_executor(workers=2) as executor:
+        result = train(plan(), sources, executor, held_out=held_out())
+    assert bits(result) == bits(local(plan()))
+
+
+def test_a_loader_that_raises_names_source_and_worker(cluster):
+    sources = [*blobs(3), LoaderSource("clinic", broken, (3,))]
+    with DaskExecutor(cluster) as executor, pytest.raises(SourceError) as caught:
+        train(plan(attack=None, corrupted=()), sources, executor)
+    assert caught.value.source == "clinic"
+    assert caught.value.worker in executor.places
+    assert "on fire" in str(caught.value)
+
+
+def test_a_diverging_source_ends_the_run_or_is_left_out_of_the_round():
+    sources = [*blobs(3), LoaderSource("wild", fails_once_loaded, (3,))]
+    a_plan = plan(attack=None, corrupted=(), algorithm=FedAvg(lr=1e30, batch=8))
+    wild = replace(a_plan, algorithm=FedAvg(lr=1e22, batch=8))
+    with pytest.raises(SourceError, match="'wild' failed in round 0.*diverged"):
+        local(wild, sources)
+    dropped = local(replace(wild, on_failure="drop", rounds=1), sources).reports[0]
+    assert dropped.participants == (0, 1, 2)
+    assert "diverged" in dropped.dropped[3]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"rounds": 0}, "at least 1"),
+        ({"per_round": 8}, r"1\.\.7"),
+        ({"corrupted": (9,)}, r"0\.\.6"),
+        ({"attack": None}, "need an attack"),
+        ({"corrupted": tuple(range(7))}, "honest"),
+        ({"attack": LabelFlip(), "n_classes": None}, "n_classes"),
+        ({"aggregator": TrimmedMean(f=4)}, "f"),
+        ({"seed": -1}, "seed"),
+        ({"on_failure": "shrug"}, "raise or drop"),
+    ],
+)
+def test_an_impossible_plan_is_refused_before_anything_runs(changes, words):
+    with pytest.raises(PlanError, match=words):
+        local(plan(**changes))
+
+
+def test_the_plan_says_all_of_itself():
+    told = plan().describe()
+    assert told["codec"]["codec"]["rounding"] == "stochastic"
+    assert told["aggregator"]["name"] == "geometric_median"
+    assert told["attack"] == {"name": "sign_flip", "scale": 3.0}
+
+
+def test_in_memory_sources_give_the_same_bits_as_their_loaders(cluster):
+    arrays = [ArraySource(f"site-{r}", *blob(r)) for r in range(7)]
+    with DaskExecutor(cluster) as executor:
+        result = train(plan(), arrays, executor, held_out=held_out())
+    assert bits(result) == bits(local(plan()))
+
+
+def test_one_solve_is_what_the_solver_alone_would_do():
+    a_plan = plan(
+        aggregator=Mean(), codec=codecs.make("none"), attack=None, corrupted=(), rounds=1
+    )
+    result = local(a_plan, blobs(1))
+    params = a_plan.model.init(derive(5, "init"))
+    X, y = blob(0)
+    update, _ = a_plan.algorithm.solver(a_plan.model).solve(
+        params, Data(X, y), None, derive(5, 0, 0, "solve"), 0
+    )
+    np.testing.assert_array_equal(result.params, params + update.vector)

@@ -39,9 +39,7 @@ FAMILIES = {
 }
 
 File = Annotated[str, typer.Argument(help="A YAML file, for example configs/quickstart.yaml.")]
-Scheduler = Annotated[
-    str | None, typer.Option(help="A running Dask scheduler, tcp://host:port.")
-]
+Scheduler = Annotated[str | None, typer.Option(help="A running Dask scheduler, tcp://host:port.")]
 Changes = Annotated[
     list[str] | None, typer.Option("--set", help="Override a key: --set rounds=20.")
 ]
@@ -84,7 +82,9 @@ def ui(
 
 @app.command(name="list")
 def list_(
-    family: Annotated[str | None, typer.Argument(help="One of the families; all if left out.")] = None,
+    family: Annotated[
+        str | None, typer.Argument(help="One of the families; all if left out.")
+    ] = None,
 ) -> None:
     """List what exists, one line each."""
     if family is not None and family not in FAMILIES:

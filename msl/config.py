@@ -20,8 +20,6 @@ __all__ = ["Config", "load_config", "read_yaml", "with_changes"]
 Part = dict[str, Any]
 """A part as YAML has it: ``median``, or ``{name: trimmed_mean, f: 6}``."""
 
-BASELINES = ("pooled_clean", "local_only")
-
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -201,11 +199,29 @@ def load_config(path: str | Path, changes: Iterable[str] = ()) -> Config:
     try:
         config = Config.model_validate(raw)
         config.plan()
+        _check_grid(config)
     except ValidationError as error:
         raise PlanError("\n".join(f"{path}: {_line(e)}" for e in error.errors())) from error
     except PlanError as error:
         raise PlanError(f"{path}: {error}") from error
     return config
+
+
+def _check_grid(config: Config) -> None:
+    """Try every value of every axis by itself, so that the last cell does not fail after hours."""
+    if unknown := sorted(set(config.compare) - set(Config.model_fields)):
+        raise PlanError(
+            f"compare: unknown key(s) {', '.join(unknown)}; "
+            f"allowed: {', '.join(Config.model_fields)}"
+        )
+    for axis, values in config.compare.items():
+        for i, value in enumerate(values):
+            try:
+                Config.model_validate(config.model_dump() | {axis: value}).plan()
+            except ValidationError as error:
+                raise PlanError(f"compare.{axis}[{i}]: {_line(error.errors()[0])}") from error
+            except PlanError as error:
+                raise PlanError(f"compare.{axis}[{i}]: {error}") from error
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
@@ -242,10 +258,14 @@ def with_changes(raw: Mapping[str, Any], changes: Iterable[str]) -> dict[str, An
 def _line(error: Any) -> str:
     key = ".".join(str(step) for step in error["loc"]) or "(file)"
     if error["type"] == "extra_forbidden":
-        model = DataConfig if key.startswith("data.") else Config
-        for section, kind in (("cluster", ClusterConfig), ("tracking", TrackingConfig)):
-            model = kind if key.startswith(f"{section}.") else model
-        return f"{key}: unknown key; allowed: {', '.join(model.model_fields)}"
+        sections: dict[str, type[BaseModel]] = {
+            "data": DataConfig,
+            "cluster": ClusterConfig,
+            "tracking": TrackingConfig,
+        }
+        model = sections.get(key.partition(".")[0], Config)
+        allowed = model.model_fields if "." in key else Config.model_fields
+        return f"{key}: unknown key; allowed: {', '.join(allowed)}"
     return f"{key}: {error['msg']}, got {error['input']!r}"
 
 
@@ -263,7 +283,7 @@ def _at(key: str, fn: Any, *args: Any, **kwargs: Any) -> Any:
 
 
 def _function(address: str) -> Any:
-    module, colon, name = address.partition(":")
+    module, _, name = address.partition(":")
     try:
         return vars(import_module(module))[name]
     except (ImportError, KeyError) as error:

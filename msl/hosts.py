@@ -247,7 +247,7 @@ def _attack(plan: Plan, rows: Rows, ranks: Sequence[int], round: int) -> None:
     if not lying.any() or lying.all():
         return
     forged = plan.attack(rows[~lying], int(lying.sum()), derive(plan.seed, round, "attack"))
-    for index, row in zip(np.flatnonzero(lying), forged, strict=True):
+    for index, row in zip(np.flatnonzero(lying).tolist(), forged, strict=True):
         key = derive(plan.seed, round, ranks[index], "encode")
         plan.codec.encode(row, key=key)[0].decode(out=rows[index])
 

@@ -35,7 +35,9 @@ def make_part(family: str, table: Mapping[str, type[Part]], name: str, arguments
         takes = ", ".join(accepted(part)) or "no arguments"
         raise PlanError(f"{family} {name!r} takes no {', '.join(unknown)}; it takes: {takes}")
     made = {
-        key: make_part(family, table, value["name"], {k: v for k, v in value.items() if k != "name"})
+        key: make_part(
+            family, table, value["name"], {k: v for k, v in value.items() if k != "name"}
+        )
         if isinstance(value, Mapping) and "name" in value
         else value
         for key, value in arguments.items()
@@ -51,7 +53,9 @@ def describe(part: Any) -> dict[str, Any]:
     described: dict[str, Any] = {"name": part.name}
     for key in accepted(type(part)):
         value = getattr(part, key)
-        described[key] = describe(value) if hasattr(value, "name") and is_dataclass(value) else value
+        described[key] = (
+            describe(value) if hasattr(value, "name") and is_dataclass(value) else value
+        )
     return described
 
 

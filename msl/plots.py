@@ -37,12 +37,14 @@ def convergence(curves: Sequence[Curve]) -> Any:
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.add_subplot()
     for curve in curves:
-        style = {"linestyle": "--", "color": "0.45" if curve.rounds else "0.7"}
-        if curve.rounds:
-            extra = style if curve.baseline else {"linewidth": 2}
-            axes.plot(curve.rounds, curve.accuracies, label=curve.name, **extra)
+        if not curve.rounds:
+            axes.axhline(curve.accuracy, label=curve.name, linestyle="--", color="0.7")
+        elif curve.baseline:
+            axes.plot(
+                curve.rounds, curve.accuracies, label=curve.name, linestyle="--", color="0.45"
+            )
         else:
-            axes.axhline(curve.accuracy, label=curve.name, **style)
+            axes.plot(curve.rounds, curve.accuracies, label=curve.name, linewidth=2)
     axes.set(xlabel="round", ylabel="accuracy on held-out rows", ylim=(0, 1))
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")

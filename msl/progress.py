@@ -76,7 +76,9 @@ def table_of(outcomes: Sequence[Outcome]) -> Table:
     best = next((o.accuracy for o in outcomes if o.name == "pooled_clean"), None)
     table = Table(title="accuracy on held-out rows after the last round")
     for column in ("cell", "accuracy", "points lost", "loss", "bytes up/round", "compression"):
-        table.add_column(column, justify="left" if column == "cell" else "right")
+        table.add_column(
+            column, justify="left" if column == "cell" else "right", no_wrap=column == "cell"
+        )
     for o in outcomes:
         table.add_row(
             f"[dim]{o.name}[/dim]" if o.baseline else o.name,

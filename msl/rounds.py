@@ -20,7 +20,17 @@ from msl.sources.base import Source
 from msl.tracking.base import NullTracker, Tracker
 from msl.types import Report, SourceInfo, Vector
 
-__all__ = ["Plan", "Result", "Stage", "Standing", "State", "run_round", "run_rounds", "set_stage", "train"]
+__all__ = [
+    "Plan",
+    "Result",
+    "Stage",
+    "Standing",
+    "State",
+    "run_round",
+    "run_rounds",
+    "set_stage",
+    "train",
+]
 
 
 @dataclass(frozen=True)

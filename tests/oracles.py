@@ -61,13 +61,13 @@ def dequantize(meta, levels, bucket):
 
 
 def middle(rows, first, last):
-    """Mean of the ranks first..last-1 of each column, summed ascending in float32."""
+    """Mean of the ranks first..last-1 of each column: from +0.0 upwards in float32, divided."""
     kept = np.sort(rows, axis=0)[first:last]
     with np.errstate(invalid="ignore", over="ignore"):
-        total = kept[0]
-        for row in kept[1:]:
+        total = np.zeros(rows.shape[1], np.float32)
+        for row in kept:
             total = total + row
-        return total * np.float32(1 / len(kept))
+        return total / np.float32(len(kept))
 
 
 def median(rows):

@@ -104,7 +104,8 @@ def test_one_full_step_is_one_gradient(weighted: bool) -> None:
     data = source(weighted=weighted)
     whole = gradient(start(), data, slice(None))
     once = solve(FedAvg(batch=None, lr=0.5), data)
-    np.testing.assert_allclose(once.vector, -0.5 * whole, atol=1e-6)
+    stepped = start() - np.float32(0.5) * whole
+    np.testing.assert_array_equal(once.vector, stepped - start())
     np.testing.assert_array_equal(solve(FedSgd(), data).vector, -whole)
 
 
@@ -139,6 +140,20 @@ def test_fedsgd_draws_a_batch_without_replacement(weighted: bool) -> None:
     )
 
 
+@every
+def test_a_row_of_weight_zero_is_a_row_that_is_not_there(algorithm: Algorithm) -> None:
+    whole = source(weighted=True)
+    # Most batches of 6 or 7 rows would hold nothing but zeros.
+    weight = np.where(np.arange(len(whole)) % 9 == 0, whole.weight, 0).astype(np.float32)
+    kept = np.flatnonzero(weight)
+    less = solve(algorithm, Data(whole.X[kept], whole.y[kept], weight[kept]))
+    found = solve(algorithm, replace(whole, weight=weight))
+    np.testing.assert_array_equal(found.vector, less.vector)
+    assert (found.weight, found.loss) == (less.weight, less.loss)
+    with pytest.raises(DataError, match="all zero"):
+        solve(algorithm, replace(whole, weight=0 * weight))
+
+
 @pytest.mark.parametrize("algorithm", [FedAvg(batch=6), FedSgd(batch=6)], ids=repr)
 def test_another_key_draws_other_rows(algorithm: Algorithm) -> None:
     assert (solve(algorithm, source(), 7).vector != solve(algorithm, source(), 8).vector).any()
@@ -161,6 +176,12 @@ def test_schedules(settings: FedAvg, rate: Any) -> None:
         local, _ = slow_fedavg(settings, data, 7, rate(round))
         found = solve(settings, data, round=round)
         np.testing.assert_allclose(found.vector, local - start(), atol=1e-6)
+
+
+def test_the_cosine_does_not_rise_again() -> None:
+    settings = FedAvg(schedule="cosine", rounds=4)
+    assert settings.rate(3) > 0
+    assert settings.rate(4) == settings.rate(7) == 0
 
 
 def test_servers_step_along_the_direction() -> None:
@@ -199,6 +220,10 @@ def test_a_gradient_that_is_not_finite_is_said(size: float) -> None:
         ("fedavg", {"epochs": 0}),
         ("fedavg", {"steps": 0}),
         ("fedavg", {"batch": 0}),
+        ("fedavg", {"epochs": 1.5}),
+        ("fedavg", {"batch": 2.5}),
+        ("fedavg", {"rounds": 0, "schedule": "cosine"}),
+        ("fedavg", {"rounds": -5, "schedule": "cosine"}),
         ("fedavg", {"lr": 0.0}),
         ("fedavg", {"lr": float("nan")}),
         ("fedavg", {"server_lr": -1.0}),
@@ -207,6 +232,7 @@ def test_a_gradient_that_is_not_finite_is_said(size: float) -> None:
         ("fedsgd", {"lr": 0.0}),
         ("fedsgd", {"lr": float("nan")}),
         ("fedsgd", {"batch": 0}),
+        ("fedsgd", {"batch": 2.5}),
     ],
 )
 def test_bad_settings_are_refused(name: str, arguments: dict[str, Any]) -> None:

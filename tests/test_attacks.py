@@ -7,6 +7,8 @@ import pytest
 from numpy.typing import NDArray
 
 from msl.attacks import ATTACKS, Attack, DataAttack, Gaussian, LabelFlip, SignFlip
+from msl.attacks import make as make_attack
+from msl.errors import PlanError
 
 SAMPLES: list[Attack | DataAttack] = [
     SignFlip(),
@@ -14,7 +16,7 @@ SAMPLES: list[Attack | DataAttack] = [
     Gaussian(),
     Gaussian(scale=4.0),
     LabelFlip(),
-    LabelFlip(shift=2),
+    LabelFlip(shift=3),
 ]
 on_rows = pytest.mark.parametrize("attack", [a for a in SAMPLES if isinstance(a, Attack)], ids=repr)
 on_labels = pytest.mark.parametrize(
@@ -66,7 +68,7 @@ def test_gaussian_has_the_size_of_the_honest_rows(scale: float) -> None:
     # 4000 draws: the mean has deviation size / 63, the deviation size / 89.
     assert abs(found.mean()) < 5 * size / 63
     assert found.std() == pytest.approx(size, abs=5 * size / 89)
-    assert abs(np.corrcoef(found)[0, 1]) < 0.12
+    assert abs(found[0] @ found[1]) < 0.12 * size**2 * found.shape[1]
     assert (found != Gaussian(scale)(rows, 2, 8)).all()
 
 
@@ -94,3 +96,18 @@ def test_label_flip_formulas() -> None:
     assert LabelFlip(shift=2).corrupt(y, 5).tolist() == [2, 3, 4, 0, 1, 2]
     back = LabelFlip(shift=-2).corrupt(LabelFlip(shift=2).corrupt(y, 5), 5)
     np.testing.assert_array_equal(back, y)
+
+
+@pytest.mark.parametrize("shift", [0, 5, -10])
+def test_a_shift_that_changes_nothing_is_refused(shift: int) -> None:
+    with pytest.raises(PlanError, match="changes no label of 5 classes"):
+        LabelFlip(shift).corrupt(np.arange(5), 5)
+
+
+@pytest.mark.parametrize(
+    ("name", "scale"),
+    [("sign_flip", np.nan), ("sign_flip", np.inf), ("gaussian", -1.0), ("gaussian", np.nan)],
+)
+def test_impossible_scales_are_refused(name: str, scale: float) -> None:
+    with pytest.raises(PlanError, match="scale must be finite"):
+        make_attack(name, scale=scale)

@@ -16,8 +16,8 @@ FLOORS = [
     "msl.structures",
     "msl.algorithms msl.trust",
     "msl.collectives",
-    "msl.rounds msl.checkpoints msl.peers",
-    "msl.config msl.cli msl.estimators msl.compare",
+    "msl.plan msl.hosts msl.rounds msl.checkpoints msl.peers",
+    "msl.config msl.cli msl.estimators msl.compare msl.plots msl.progress",
     "msl msl_pipelines",  # msl itself: what msl/__init__.py shows to users
 ]
 FLOOR = {unit: number for number, units in enumerate(FLOORS) for unit in units.split()}

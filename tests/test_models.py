@@ -5,6 +5,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from math import exp, log
+from typing import Any
 
 import numpy as np
 import pytest
@@ -133,7 +134,7 @@ def test_probabilities_agree_with_the_prediction(model: Model, classes: int) -> 
 
 @every
 def test_inputs_stay_and_bits_repeat(model: Model, classes: int) -> None:
-    inputs = (away(model), *rows(classes))
+    inputs: tuple[NDArray[Any], ...] = (away(model), *rows(classes))
     before = [array.copy() for array in inputs]
     for array in inputs:
         array.flags.writeable = False
@@ -175,6 +176,20 @@ def test_softmax_equals_plain_loops(model: Softmax, classes: int) -> None:
         loss, gradient = slow_softmax(model, params, X, y, shares)
         assert model.loss(params, X, y, given) == pytest.approx(loss, rel=1e-5)
         np.testing.assert_allclose(model.gradient(params, X, y, given), gradient, atol=2e-6)
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+@pytest.mark.parametrize("label", [-1, 4, 2**40])
+def test_softmax_refuses_labels_outside_its_classes(classes: int, label: int) -> None:
+    # The kernels index memory by the label: one too large would write into another array.
+    X, y, _ = rows(classes)
+    model, wrong = Softmax(P, classes), y.copy()
+    wrong[-1] = label
+    for ask in (model.loss, model.gradient):
+        with pytest.raises(DataError, match=rf"class numbers 0\.\.{classes - 1}, got .*{label}"):
+            ask(away(model), X, wrong)
+        with pytest.raises(DataError, match="got float32"):
+            ask(away(model), X, y.astype(np.float32))
 
 
 def test_softmax_sizes() -> None:
@@ -264,6 +279,20 @@ def test_torch_parameters_are_views_of_one_vector() -> None:
 def test_torch_module_with_buffers_is_refused() -> None:
     with pytest.raises(PlanError, match="buffers"):
         _ = TorchModel(nn.BatchNorm1d, (P,)).layout
+
+
+def net_with_dropout() -> nn.Module:
+    return nn.Sequential(nn.Linear(P, 50), nn.Dropout(0.5), nn.Linear(50, 4))
+
+
+def test_torch_dropout_is_off() -> None:
+    X, y, _ = rows(4)
+    model = TorchModel(net_with_dropout)
+    params = away(model)
+    first = model.gradient(params, X, y)
+    np.testing.assert_array_equal(model.gradient(params, X, y), first)
+    plain = TorchModel(nn.Sequential, (nn.Linear(P, 50), nn.Identity(), nn.Linear(50, 4)))
+    np.testing.assert_allclose(first, plain.gradient(params, X, y), atol=1e-6)
 
 
 def test_threads_do_not_meet_in_one_torch_model() -> None:

@@ -6,8 +6,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tasks import CLASSES, FEATURES, blob, blobs, broken, fails_once_loaded, held_out, killed_once
-from tasks import pid, plan
+from tasks import (
+    CLASSES,
+    FEATURES,
+    blob,
+    blobs,
+    broken,
+    fails_once_loaded,
+    held_out,
+    killed_once,
+    pid,
+    plan,
+)
 
 from msl import codecs
 from msl.aggregators import AGGREGATORS, Mean, TrimmedMean
@@ -205,7 +215,7 @@ def test_a_diverging_source_ends_the_run_or_is_left_out_of_the_round():
     sources = [*blobs(3), LoaderSource("wild", fails_once_loaded, (3,))]
     a_plan = plan(attack=None, corrupted=(), algorithm=FedAvg(lr=1e30, batch=8))
     wild = replace(a_plan, algorithm=FedAvg(lr=1e22, batch=8))
-    with pytest.raises(SourceError, match="'wild' failed in round 0.*diverged"):
+    with pytest.raises(SourceError, match=r"'wild' failed in round 0.*diverged"):
         local(wild, sources)
     dropped = local(replace(wild, on_failure="drop", rounds=1), sources).reports[0]
     assert dropped.participants == (0, 1, 2)
@@ -246,9 +256,7 @@ def test_in_memory_sources_give_the_same_bits_as_their_loaders(cluster):
 
 
 def test_one_solve_is_what_the_solver_alone_would_do():
-    a_plan = plan(
-        aggregator=Mean(), codec=codecs.make("none"), attack=None, corrupted=(), rounds=1
-    )
+    a_plan = plan(aggregator=Mean(), codec=codecs.make("none"), attack=None, corrupted=(), rounds=1)
     result = local(a_plan, blobs(1))
     params = a_plan.model.init(derive(5, "init"))
     X, y = blob(0)

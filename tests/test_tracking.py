@@ -1,5 +1,6 @@
 """A run as MLflow shows it, and what happens when the store or the block fails."""
 
+import json
 import logging
 import os
 import subprocess
@@ -10,14 +11,14 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
+import mlflow
 import numpy as np
 import pytest
 from conftest import ROOT
 from matplotlib.figure import Figure
+from mlflow import MlflowClient
 from mlflow.entities import Run
 
-import mlflow
-from mlflow import MlflowClient
 from msl.errors import TrackingError
 from msl.models import Softmax
 from msl.tracking import NullTracker, Tracker, make_tracker
@@ -181,8 +182,8 @@ def test_artifacts_lie_beside_the_sqlite_file(uri: str, client: MlflowClient) ->
     artifacts = place / str(tracker.run_id) / "artifacts"
     assert (artifacts / "notes" / "plan.yaml").read_text() == "rounds: 3\n"
     assert (artifacts / "curve.png").read_bytes().startswith(b"\x89PNG")
-    table = client.load_table("", "sources.json", run_ids=[tracker.run_id], extra_columns=[])
-    assert table.to_dict("list") == {"source": ["a", "b"], "rows": [1, 2]}
+    table = json.loads((artifacts / "sources.json").read_text())
+    assert table == {"columns": ["source", "rows"], "data": [["a", 1], ["b", 2]]}
     logged = run_of(client, tracker).data.tags["mlflow.loggedArtifacts"]
     assert "sources.json" in logged  # what makes the UI show a table
 
@@ -203,13 +204,23 @@ def test_the_model_loads_by_its_uri_and_predicts_the_same(
         assert capfd.readouterr() == ("", "")
     model_uri = run_of(client, tracker).data.tags["msl.model_uri"]
 
+    entry = client.get_logged_model(model_uri.removeprefix("models:/"))
+    assert entry.experiment_id == run_of(client, tracker).info.experiment_id
+    assert entry.status == "READY"
+    assert str(Path(uri.removeprefix("sqlite:///")).parent) in entry.artifact_location
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     loaded = mlflow.pyfunc.load_model(model_uri)
     np.testing.assert_array_equal(loaded.predict(X), model.predict(params, X))
     assert loaded.metadata.signature.inputs.to_dict()[0]["tensor-spec"]["shape"] == (-1, 6)
     np.testing.assert_array_equal(loaded.input_example, X[:5])
     wanted = Path(mlflow.pyfunc.get_model_dependencies(model_uri)).read_text().split()
-    assert [line.split("==")[0] for line in wanted] == ["msl", "numpy", "scikit-learn", "torch"]
+    assert [line.split("==")[0] for line in wanted] == [
+        "mlflow",
+        "msl",
+        "numpy",
+        "scikit-learn",
+        "torch",
+    ]
     # No index holds a version with a local label, such as 2.13.0+cpu.
     assert not any("+" in line for line in wanted)
 

@@ -5,7 +5,8 @@ import pickle
 import pytest
 
 from msl.cluster import LocalExecutor
-from msl.trust import TRUST, TrustAll, TrustRule
+from msl.errors import PlanError
+from msl.trust import TRUST, TrustAll, TrustReport, TrustRule
 from msl.types import SourceInfo
 
 SAMPLES: list[TrustRule] = [TrustAll()]
@@ -37,3 +38,14 @@ def test_every_source_is_weighed(rule: TrustRule, n: int) -> None:
 def test_trust_all_believes_everybody() -> None:
     with LocalExecutor() as executor:
         assert TrustAll().weigh(infos(3), executor).weights == (1.0, 1.0, 1.0)
+
+
+@pytest.mark.parametrize("weight", [-0.1, 1.1, float("nan")])
+def test_a_weight_outside_the_unit_interval_is_refused(weight: float) -> None:
+    with pytest.raises(PlanError, match=r"weights in \[0, 1\]"):
+        TrustReport((1.0, weight), ("fine", "wrong"))
+
+
+def test_every_weight_needs_a_reason() -> None:
+    with pytest.raises(PlanError, match="2 weights need as many reasons, got 1"):
+        TrustReport((1.0, 0.5), ("only one",))

@@ -72,7 +72,9 @@ def check_rows(
         return rows, np.ones(len(rows))
     weights = np.asarray(weights, dtype=np.float64)
     if weights.shape != (len(rows),):
-        raise DataError(f"{len(rows)} rows need weights of shape ({len(rows)},), got {weights.shape}")
+        raise DataError(
+            f"{len(rows)} rows need weights of shape ({len(rows)},), got {weights.shape}"
+        )
     if not np.isfinite(weights).all() or weights.min() < 0 or weights.sum() <= 0:
         raise DataError("weights must be finite, non-negative and not all zero")
     return rows, weights

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from math import cos, pi
+from numbers import Integral
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -22,6 +23,29 @@ def loss_of(model: Model, params: Vector, source: Data) -> float:
     """Return the loss of the incoming model on (at most the first 1024) rows of a source."""
     weight = None if source.weight is None else source.weight[:LOSS_ROWS]
     return model.loss(params, source.X[:LOSS_ROWS], source.y[:LOSS_ROWS], weight)
+
+
+def check_counts(**counts: int | None) -> None:
+    """Raise PlanError when a count is neither left out nor a whole number of at least 1."""
+    for key, value in counts.items():
+        if value is not None and not (isinstance(value, Integral) and value >= 1):
+            raise PlanError(f"{key} must be a whole number of at least 1, got {value}")
+
+
+def present(source: Data) -> Data:
+    """Return the rows that weigh something: a row of weight 0 is a row that is not there.
+
+    Raises
+    ------
+    DataError
+        When no row is left.
+    """
+    if source.weight is None or source.weight.all():
+        return source
+    rows = np.flatnonzero(source.weight)
+    if not len(rows):
+        raise DataError("the weights of the rows are all zero; leave that source out")
+    return Data(source.X[rows], source.y[rows], source.weight[rows])
 
 
 def rows_of(source: Data) -> float:
@@ -47,7 +71,7 @@ class LocalSgd(LocalSolver):
         DataError
             When the local parameters are no longer finite.
         """
-        settings, model = self.settings, self.model
+        settings, model, source = self.settings, self.model, present(source)
         local, rate = params.copy(), np.float32(-settings.rate(round))
         m = len(source)
         batch = min(settings.batch or m, m)
@@ -56,7 +80,8 @@ class LocalSgd(LocalSolver):
         while left > 0:
             order = draw.permutation(m)
             for start in range(0, m, batch)[:left]:
-                rows = order[start : start + batch]
+                # A full batch needs no copy of the rows, and their order does not matter.
+                rows = order[start : start + batch] if batch < m else slice(None)
                 weight = None if source.weight is None else source.weight[rows]
                 gradient = model.gradient(local, source.X[rows], source.y[rows], weight)
                 gradient *= rate
@@ -85,7 +110,7 @@ class FedAvg(Algorithm):
     schedule : {"constant", "cosine", "inverse_sqrt"}
         lr, or lr (1 + cos(pi r / rounds)) / 2, or lr / sqrt(r + 1) in round r.
     rounds : int, optional
-        Length of the cosine.
+        Length of the cosine, >= 1; the rate stays 0 after its end.
     server_lr : float
         Factor on the aggregated update, > 0.
     """
@@ -100,10 +125,7 @@ class FedAvg(Algorithm):
     name: ClassVar[str] = "fedavg"
 
     def __post_init__(self) -> None:
-        counts = {"epochs": self.epochs, "steps": self.steps, "batch": self.batch}
-        for key, value in counts.items():
-            if value is not None and value < 1:
-                raise PlanError(f"{key} must be at least 1, got {value}")
+        check_counts(epochs=self.epochs, steps=self.steps, batch=self.batch, rounds=self.rounds)
         if not (self.lr > 0 and self.server_lr > 0):
             raise PlanError(f"lr and server_lr must be > 0, got {self.lr} and {self.server_lr}")
         if self.schedule not in ("constant", "cosine", "inverse_sqrt"):
@@ -116,7 +138,7 @@ class FedAvg(Algorithm):
     def rate(self, round: int) -> float:
         """Return the local learning rate of a round."""
         if self.schedule == "cosine":
-            return self.lr * (1 + cos(pi * round / (self.rounds or 1))) / 2
+            return self.lr * (1 + cos(pi * min(1.0, round / (self.rounds or 1)))) / 2
         return self.lr if self.schedule == "constant" else self.lr / (round + 1) ** 0.5
 
     def solver(self, model: Model) -> LocalSolver:

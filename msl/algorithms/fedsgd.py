@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 
 from msl.algorithms.base import Algorithm, LocalSolver, ServerRule, Step
-from msl.algorithms.fedavg import loss_of, rows_of
+from msl.algorithms.fedavg import check_counts, loss_of, present, rows_of
 from msl.errors import DataError, PlanError
 from msl.models.base import Model
 from msl.random import generator
@@ -33,6 +33,7 @@ class OneGradient(LocalSolver):
         DataError
             When the gradient is not finite.
         """
+        source = present(source)
         X, y, weight = source.X, source.y, source.weight
         if self.batch is not None and self.batch < len(source):
             rows = generator(key).choice(len(source), self.batch, replace=False)
@@ -64,8 +65,7 @@ class FedSgd(Algorithm):
     def __post_init__(self) -> None:
         if not self.lr > 0:
             raise PlanError(f"lr must be > 0, got {self.lr}")
-        if self.batch is not None and self.batch < 1:
-            raise PlanError(f"batch must be at least 1, got {self.batch}")
+        check_counts(batch=self.batch)
 
     def solver(self, model: Model) -> LocalSolver:
         """Return one gradient."""

@@ -1,11 +1,13 @@
 """Noise instead of an update."""
 
 from dataclasses import dataclass
+from math import inf
 from typing import ClassVar
 
 import numpy as np
 
 from msl.attacks.base import Attack
+from msl.errors import PlanError
 from msl.random import generator
 from msl.types import Rows
 
@@ -24,6 +26,10 @@ class Gaussian(Attack):
 
     scale: float = 1.0
     name: ClassVar[str] = "gaussian"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.scale < inf:
+            raise PlanError(f"scale must be finite and >= 0, got {self.scale}")
 
     def __call__(self, honest: Rows, n_corrupted: int, key: int) -> Rows:
         """Return fresh noise for every key."""

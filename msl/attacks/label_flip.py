@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 from numpy.typing import NDArray
 
 from msl.attacks.base import DataAttack
+from msl.errors import PlanError
 
 __all__ = ["LabelFlip"]
 
@@ -24,5 +25,15 @@ class LabelFlip(DataAttack):
     name: ClassVar[str] = "label_flip"
 
     def corrupt(self, y: NDArray[Any], n_classes: int) -> NDArray[Any]:
-        """Return the changed labels."""
-        return n_classes - 1 - y if self.shift is None else (y + self.shift) % n_classes
+        """Return the changed labels.
+
+        Raises
+        ------
+        PlanError
+            When the shift is a multiple of n_classes and would change nothing.
+        """
+        if self.shift is None:
+            return n_classes - 1 - y
+        if self.shift % n_classes == 0:
+            raise PlanError(f"shift {self.shift} changes no label of {n_classes} classes")
+        return (y + self.shift) % n_classes

@@ -1,11 +1,13 @@
 """The opposite of what the honest sources want."""
 
 from dataclasses import dataclass
+from math import isfinite
 from typing import ClassVar
 
 import numpy as np
 
 from msl.attacks.base import Attack
+from msl.errors import PlanError
 from msl.types import Rows
 
 __all__ = ["SignFlip"]
@@ -23,6 +25,10 @@ class SignFlip(Attack):
 
     scale: float = 1.0
     name: ClassVar[str] = "sign_flip"
+
+    def __post_init__(self) -> None:
+        if not isfinite(self.scale):
+            raise PlanError(f"scale must be finite, got {self.scale}")
 
     def __call__(self, honest: Rows, n_corrupted: int, key: int) -> Rows:
         """Return equal rows; the key is not used."""

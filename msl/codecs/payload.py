@@ -89,7 +89,9 @@ class Payload:
         # The stated size is checked against the bytes that came before anything is allocated.
         needed = HEADER_BYTES + sum(padded(d.itemsize * prod(s)) for d, s in shapes)
         if len(data) != needed:
-            raise PayloadError(f"{codec.name} of {size} numbers has {needed} bytes, got {len(data)}")
+            raise PayloadError(
+                f"{codec.name} of {size} numbers has {needed} bytes, got {len(data)}"
+            )
         buffers, start = [], HEADER_BYTES
         for dtype, shape in shapes:
             buffers.append(np.frombuffer(data, dtype, prod(shape), start).reshape(shape))

@@ -63,6 +63,19 @@ class Softmax(Model):
         cut = outputs * self.n_features
         return vector[:cut].reshape(outputs, self.n_features), vector[cut:]
 
+    def _labels(self, y: NDArray[Any]) -> NDArray[Any]:
+        """Return the labels when all are class numbers: the kernels index memory by them."""
+        if (
+            y.dtype.kind != "i"
+            or np.maximum.reduce(y) >= self.n_classes
+            or np.minimum.reduce(y) < 0
+        ):
+            raise DataError(
+                f"softmax with n_classes={self.n_classes} needs class numbers "
+                f"0..{self.n_classes - 1}, got {y.dtype} in {y.min()}..{y.max()}"
+            )
+        return y
+
     def decision(self, params: Vector, X: NDArray[Any]) -> NDArray[np.float32]:
         """Return logits of shape (m, C), or (m, 1) for two classes."""
         weight, bias = self._parts(params)
@@ -74,7 +87,7 @@ class Softmax(Model):
         self, params: Vector, X: NDArray[Any], y: NDArray[Any], weight: NDArray[Any] | None = None
     ) -> float:
         """Return the mean cross entropy plus the penalty, in float64."""
-        each = cross_entropy(self.decision(params, X), y)
+        each = cross_entropy(self.decision(params, X), self._labels(y))
         w = self._parts(params)[0].ravel().astype(np.float64)
         penalty = 0.5 * self.l2 * float(w @ w) if self.l2 else 0.0
         mean = each.mean() if weight is None else np.average(each, weights=_checked(weight))
@@ -84,7 +97,7 @@ class Softmax(Model):
         self, params: Vector, X: NDArray[Any], y: NDArray[Any], weight: NDArray[Any] | None = None
     ) -> Vector:
         """Return X^T (p - onehot(y)) / m for the weights and its column sums for the biases."""
-        p = self.decision(params, X)
+        p, y = self.decision(params, X), self._labels(y)
         if weight is None:
             residual(p, y, np.float32(1 / len(y)))
         else:
@@ -104,7 +117,8 @@ class Softmax(Model):
         z = self.decision(params, X)
         if self.n_classes == 2:
             return (z[:, 0] > 0).astype(np.int64)
-        return np.argmax(z, axis=1)
+        best: NDArray[np.int64] = np.argmax(z, axis=1)
+        return best
 
     def predict_proba(self, params: Vector, X: NDArray[Any]) -> NDArray[np.float64]:
         """Return probabilities of shape (m, C)."""

@@ -32,7 +32,8 @@ class _Bound:
                 "a torch model with buffers (batch norm's running statistics) is not one "
                 "parameter vector; use group or layer norm"
             )
-        self.module = module
+        # Always: with dropout on, a gradient would be neither that of the loss nor the same twice.
+        self.module = module.eval()
         self.layout = Layout(tuple((name, tuple(p.shape)) for name, p in named))
         self.params = torch.cat([p.detach().reshape(-1).float() for _, p in named])
         self.grad = torch.zeros_like(self.params)
@@ -52,7 +53,8 @@ class TorchModel(Model):
     ----------
     module : callable
         Called as ``module(*arguments)``; returns a fresh nn.Module that maps (m, p) to (m, C)
-        logits. A class or a module-level function, so that it can travel.
+        logits. A class or a module-level function, so that it can travel. It runs in evaluation
+        mode, also for gradients: dropout is off.
     arguments : tuple
         Plain values.
     loss_function : callable
@@ -96,10 +98,9 @@ class TorchModel(Model):
     def loss(
         self, params: Vector, X: NDArray[Any], y: NDArray[Any], weight: NDArray[Any] | None = None
     ) -> float:
-        """Return the weighted mean loss, without dropout and without a graph."""
+        """Return the weighted mean loss, without a graph."""
         bound = self._bound()
         bound.params.copy_(_tensor(params))
-        bound.module.eval()
         with torch.no_grad():
             return float(self._losses(bound, X, y, weight))
 
@@ -109,14 +110,14 @@ class TorchModel(Model):
         """Return the gradient; one flat copy in, one flat copy out."""
         bound = self._bound()
         bound.params.copy_(_tensor(params))
-        bound.module.train()
         bound.grad.zero_()
         self._losses(bound, X, y, weight).backward()
         return bound.grad.numpy().copy()
 
     def predict(self, params: Vector, X: NDArray[Any]) -> NDArray[np.int64]:
         """Return the class with the largest logit."""
-        return np.argmax(self._logits(params, X), axis=1)
+        best: NDArray[np.int64] = np.argmax(self._logits(params, X), axis=1)
+        return best
 
     def predict_proba(self, params: Vector, X: NDArray[Any]) -> NDArray[np.float64]:
         """Return the softmax of the logits, (m, C)."""
@@ -128,7 +129,6 @@ class TorchModel(Model):
     def _logits(self, params: Vector, X: NDArray[Any]) -> NDArray[np.float32]:
         bound = self._bound()
         bound.params.copy_(_tensor(params))
-        bound.module.eval()
         with torch.no_grad():
             logits: NDArray[np.float32] = bound.module(_tensor(X)).numpy()
         return logits

@@ -12,10 +12,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
-from mlflow import MlflowClient
 from msl.errors import TrackingError
 from msl.tracking.base import Tracker
 from msl.tracking.queue import MetricQueue

@@ -5,12 +5,12 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Any
 
+import mlflow
 import numpy as np
 from mlflow.models import Model as MlflowModel
 from mlflow.models import infer_signature
 from mlflow.pyfunc.model import PythonModel
 
-import mlflow
 from msl.tracking.quiet import quiet
 
 __all__ = ["log_pyfunc"]
@@ -35,12 +35,17 @@ class Predictor(PythonModel):
 def log_pyfunc(uri: str, run_id: str, model: Any, params: Any, example: Any) -> str:
     """Store (model, params) with signature and example under a run; return its URI."""
     predictor = Predictor(model, params)
+    client = mlflow.MlflowClient(uri)
+    # Left to itself, mlflow files the model under the global experiment, in ./mlruns.
+    entry = client.create_logged_model(
+        client.get_run(run_id).info.experiment_id, name="model", source_run_id=run_id
+    )
     # The logger says on every call that the model is pickled and that its example is tried.
     with _store(uri), quiet("mlflow.pyfunc"):
         info = MlflowModel.log(
             None,
             flavor=mlflow.pyfunc,
-            name="model",
+            model_id=entry.model_id,
             run_id=run_id,
             python_model=predictor,
             signature=infer_signature(example, predictor.predict(None, example)),

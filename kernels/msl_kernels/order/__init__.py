@@ -48,13 +48,18 @@ def trimmed_mean(rows: Any, f: int, out: Any = None) -> Any:
     Raises
     ------
     ValueError
-        When f leaves nothing, or a CUDA array has more than 128 rows.
+        When f leaves nothing, rows have another shape, dtype or order, or a CUDA array has more
+        than 128 rows.
 
     Examples
     --------
     >>> trimmed_mean(np.array([[1], [2], [3], [100]], np.float32), f=1)
     array([2.5], dtype=float32)
     """
+    if len(rows.shape) != 2 or rows.dtype != np.float32:
+        raise ValueError(f"rows must be float32 of shape (n, d), got {rows.dtype} {rows.shape}")
+    if isinstance(rows, np.ndarray) and not rows.flags.c_contiguous:
+        raise ValueError("rows must be C-contiguous: use numpy.ascontiguousarray")
     n, d = rows.shape
     if not 0 <= 2 * f < n:
         raise ValueError(f"trimmed mean needs 0 <= 2 f < n, got f={f} and n={n}")

@@ -84,7 +84,8 @@ def quantize(
     how = (bits, bucket, key is not None, *split(key or 0), meta, packed)
 
     def run(first: int, last: int) -> int:
-        return int(cpu.quantize_buckets(x, first, last, *how))
+        scratch = np.empty(bucket, np.uint8), np.empty(bucket // 4, np.uint64)
+        return int(cpu.quantize_buckets(x, first, last, *how, *scratch))
 
     bad = next((b for b in spread(run, len(meta), len(x)) if b >= 0), -1)
     return meta, packed, bad if bad < 0 else _first_bad(x, bad * bucket, bucket)
@@ -127,7 +128,8 @@ def dequantize(
         out = np.empty(n, np.float32)
 
     def run(first: int, last: int) -> None:
-        cpu.dequantize_buckets(meta, packed, first, last, bits, bucket, out, add)
+        scratch = np.empty((2, bucket), np.uint8)
+        cpu.dequantize_buckets(meta, packed, first, last, bits, bucket, out, add, *scratch)
 
     spread(run, len(meta), n)
     return out

@@ -2,7 +2,8 @@
 
 What the compiler vectorises decides the speed: minimum and maximum run on integer keys in the
 order of the floats, levels go to a byte scratch, and groups of eight are packed by shifts of
-64-bit words. Four bits, the usual choice, go to their bytes at once.
+64-bit words. Four bits, the usual choice, go to their bytes at once. The functions own no memory
+(``_nrt=False``): counting the references of every slice would take as long as the arithmetic.
 """
 
 from typing import Any
@@ -25,24 +26,22 @@ _ONE = np.float32(1.0)
 _LOW = np.int32(0xFFFF)
 
 
-@njit(nogil=True, forceinline=True)
-def _range(bits_of_x):  # type: ignore[no-untyped-def]
-    """Return smallest and largest key of a bucket; keys order like the floats they come from."""
+@njit(nogil=True, forceinline=True, _nrt=False)
+def _flip(raw):  # type: ignore[no-untyped-def]
+    """Return the bits of a float as a key that orders like the float; its own inverse."""
+    return np.int32(raw ^ ((raw >> np.int32(31)) & _FLIP))
+
+
+@njit(nogil=True, forceinline=True, _nrt=False)
+def _range(raw):  # type: ignore[no-untyped-def]
+    """Return smallest and largest key of a bucket given as bits."""
     low = np.int32(0x7FFFFFFF)
     high = np.int32(-0x80000000)
-    for i in range(len(bits_of_x)):
-        raw = bits_of_x[i]
-        key = np.int32(raw ^ ((raw >> np.int32(31)) & _FLIP))
+    for i in range(len(raw)):
+        key = _flip(raw[i])
         low = min(low, key)
         high = max(high, key)
     return low, high
-
-
-@njit(nogil=True, forceinline=True)
-def _unkey(key, scratch):  # type: ignore[no-untyped-def]
-    """Return the float of a key (the map is its own inverse)."""
-    scratch.view(np.int32)[0] = np.int32(key ^ ((key >> np.int32(31)) & _FLIP))
-    return scratch[0]
 
 
 @intrinsic
@@ -60,7 +59,7 @@ def _prefer_wide(typing_context):  # type: ignore[no-untyped-def]
     return types.void(), emit
 
 
-@njit(nogil=True, forceinline=True)
+@njit(nogil=True, forceinline=True, _nrt=False)
 def _draw(first_group, groups, key0, key1, words):  # type: ignore[no-untyped-def]
     """Write the random words of `groups` groups; number i takes the i-th half-word."""
     _prefer_wide()
@@ -69,17 +68,17 @@ def _draw(first_group, groups, key0, key1, words):  # type: ignore[no-untyped-de
         words[2 * g], words[2 * g + 1] = draw_on_cpu(index, key0, key1)
 
 
-@njit(nogil=True, forceinline=True)
+@njit(nogil=True, forceinline=True, _nrt=False)
 def _level(x, lo, inverse, r, top):  # type: ignore[no-untyped-def]
     return min(np.int32((x - lo) * inverse + r), top)
 
 
-@njit(nogil=True, forceinline=True)
+@njit(nogil=True, forceinline=True, _nrt=False)
 def _dither(half):  # type: ignore[no-untyped-def]
     return (np.float32(half) + _HALF) * _DITHER
 
 
-@njit(nogil=True, forceinline=True)
+@njit(nogil=True, forceinline=True, _nrt=False)
 def _nibbles(x, lo, inverse, top, stochastic, words, packed):  # type: ignore[no-untyped-def]
     """Quantise to 4 bits and pack: two neighbours to a byte."""
     if stochastic:
@@ -95,7 +94,7 @@ def _nibbles(x, lo, inverse, top, stochastic, words, packed):  # type: ignore[no
             packed[i] = np.uint8(_level(x[2 * i], lo, inverse, _HALF, top) | upper)
 
 
-@njit(nogil=True, forceinline=True)
+@njit(nogil=True, forceinline=True, _nrt=False)
 def _bytes(x, lo, inverse, top, stochastic, words, levels):  # type: ignore[no-untyped-def]
     """Quantise to a byte per number."""
     if stochastic:
@@ -108,7 +107,7 @@ def _bytes(x, lo, inverse, top, stochastic, words, levels):  # type: ignore[no-u
             levels[i] = np.uint8(_level(x[i], lo, inverse, _HALF, top))
 
 
-@njit(nogil=True, forceinline=True)
+@njit(nogil=True, forceinline=True, _nrt=False)
 def _emit(x, lo, inverse, top, stochastic, words, levels, bits, packed):  # type: ignore[no-untyped-def]
     """Quantise a bucket; a cut last group has fewer than `bits` bytes to fill."""
     groups = (len(x) + 7) // 8
@@ -118,35 +117,40 @@ def _emit(x, lo, inverse, top, stochastic, words, levels, bits, packed):  # type
     _bytes(x, lo, inverse, top, stochastic, words, levels)
     if len(packed) == bits * groups:
         pack(levels, bits, groups, packed)
-    else:
-        levels[len(x) :] = 0
-        whole = np.empty(bits * groups, np.uint8)
-        pack(levels, bits, groups, whole)
-        packed[:] = whole[: len(packed)]
+        return
+    for i in range(len(x), 8 * groups):
+        levels[i] = 0
+    whole = words.view(np.uint8)
+    pack(levels, bits, groups, whole)
+    for i in range(len(packed)):
+        packed[i] = whole[i]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, cache=True, error_model="numpy", _nrt=False)
 def quantize_buckets(  # type: ignore[no-untyped-def]
-    x, first, last, bits, bucket, stochastic, key0, key1, meta, packed
+    x, first, last, bits, bucket, stochastic, key0, key1, meta, packed, levels, words
 ):
-    """Quantise buckets first..last-1; return the first that has no finite range, or -1."""
-    levels = np.empty(bucket, np.uint8)
-    words = np.empty(bucket // 4, np.uint64)
-    scratch = np.empty(1, np.float32)
+    """Quantise buckets first..last-1; return the first that has no finite range, or -1.
+
+    `levels` (bucket,) uint8 and `words` (bucket / 4,) uint64 are scratch.
+    """
+    raw, raw_meta = x.view(np.int32), meta.view(np.int32)
     top = np.int32((1 << bits) - 1)
     stride = bucket * bits // 8
     for b in range(first, last):
         part = x[b * bucket : (b + 1) * bucket]
         room = packed[b * stride : b * stride + (len(part) * bits + 7) // 8]
-        low, high = _range(part.view(np.int32))
-        lo = _unkey(low, scratch)
-        spread = _unkey(high, scratch) - lo
+        low, high = _range(raw[b * bucket : (b + 1) * bucket])
+        raw_meta[b, 0], raw_meta[b, 1] = _flip(high), _flip(low)
+        lo = meta[b, 1]
+        spread = meta[b, 0] - lo
         if high >= _INF_KEY or low <= ~_INF_KEY or not spread < np.inf:
             return b
         unit = spread / np.float32(top)
-        meta[b, 0], meta[b, 1] = unit, lo
+        meta[b, 0] = unit
         if unit < _TINY:
-            room[:] = 0
+            for i in range(len(room)):
+                room[i] = 0
             continue
         if stochastic:
             _draw(b * (bucket // 8), (len(part) + 7) // 8, key0, key1, words)
@@ -154,35 +158,31 @@ def quantize_buckets(  # type: ignore[no-untyped-def]
     return -1
 
 
-@njit(nogil=True, forceinline=True)
-def _write(levels, unit, lo, out):  # type: ignore[no-untyped-def]
-    for i in range(len(out)):
-        out[i] = lo + unit * np.float32(np.int32(levels[i]))
+@njit(nogil=True, forceinline=True, _nrt=False)
+def _write(levels, unit, lo, out, add):  # type: ignore[no-untyped-def]
+    if add:
+        for i in range(len(out)):
+            out[i] += lo + unit * np.float32(np.int32(levels[i]))
+    else:
+        for i in range(len(out)):
+            out[i] = lo + unit * np.float32(np.int32(levels[i]))
 
 
-@njit(nogil=True, forceinline=True)
-def _add(levels, unit, lo, out):  # type: ignore[no-untyped-def]
-    for i in range(len(out)):
-        out[i] += lo + unit * np.float32(np.int32(levels[i]))
+@njit(nogil=True, cache=True, _nrt=False)
+def dequantize_buckets(meta, packed, first, last, bits, bucket, out, add, levels, whole):  # type: ignore[no-untyped-def]
+    """Decode buckets first..last-1 as lo + unit * level.
 
-
-@njit(nogil=True, cache=True)
-def dequantize_buckets(meta, packed, first, last, bits, bucket, out, add):  # type: ignore[no-untyped-def]
-    """Decode buckets first..last-1 as lo + unit * level."""
-    levels = np.empty(bucket, np.uint8)
+    `levels` and `whole`, both (bucket,) uint8, are scratch.
+    """
     stride = bucket * bits // 8
     for b in range(first, last):
         part = out[b * bucket : (b + 1) * bucket]
         groups = (len(part) + 7) // 8
         room = packed[b * stride : b * stride + bits * groups]
-        if len(room) < bits * groups:
-            whole = np.zeros(bits * groups, np.uint8)
-            whole[: len(room)] = room
-            unpack(whole, bits, groups, levels)
-        else:
+        if len(room) == bits * groups:
             unpack(room, bits, groups, levels)
-        unit, lo = meta[b, 0], meta[b, 1]
-        if add:
-            _add(levels, unit, lo, part)
         else:
-            _write(levels, unit, lo, part)
+            for i in range(bits * groups):
+                whole[i] = room[i] if i < len(room) else 0
+            unpack(whole, bits, groups, levels)
+        _write(levels, meta[b, 0], meta[b, 1], part, add)

@@ -1,8 +1,8 @@
 """Bucketed min-max quantiser on CUDA: a block per bucket, a thread per group of 8 numbers.
 
-Each number is read twice (once for the range, once for its level, the second time from L1/L2)
-and every packed byte is written once. The arithmetic is that of the CPU, rounding by rounding:
-products and sums go through `_mul` and `_add`, which the compiler may not fuse.
+Each number is read twice (for the range, then for its level, the second time from cache), each
+packed byte is written once. The arithmetic is that of the CPU, rounding by rounding: products
+and sums go through `_mul` and `_add`, which the compiler may not fuse.
 """
 
 from typing import Any
@@ -12,33 +12,37 @@ from numba import config, cuda
 
 from msl_kernels.philox import draw, split
 
-__all__ = ["dequantize", "quantize"]
+__all__ = ["THREADS", "dequantize", "dequantize_kernel", "quantize", "quantize_kernel"]
 
 THREADS = 64
 _FLIP = np.int32(0x7FFFFFFF)
-_INF_KEY = 0x7F800000
+_INF_KEY = np.int32(0x7F800000)
 _TINY = np.float32(1e-10)
-_CENTRE = np.float32(0.5)
+_HALF = np.float32(0.5)
 _DITHER = np.float32(1.0 / 65536.0)
 _MAX = np.float32(3.4028234663852886e38)
+_LOW = np.uint64(0xFFFF)
+
+_draw = cuda.jit(device=True)(draw)
 
 if config.ENABLE_CUDASIM:
 
     @cuda.jit(device=True)
     def _mul(a, b):  # type: ignore[no-untyped-def]
-        return np.float32(np.float32(a) * np.float32(b))
+        return np.float32(a * b)
 
     @cuda.jit(device=True)
     def _add(a, b):  # type: ignore[no-untyped-def]
-        return np.float32(np.float32(a) + np.float32(b))
+        with np.errstate(over="ignore"):
+            return np.float32(a + b)
 
     @cuda.jit(device=True)
     def _bits(x):  # type: ignore[no-untyped-def]
-        return np.float32(x).view(np.int32)
+        return x.view(np.int32)
 
     @cuda.jit(device=True)
     def _float(bits):  # type: ignore[no-untyped-def]
-        return np.int32(bits).view(np.float32)
+        return bits.view(np.float32)
 
 else:
     from numba.cuda import libdevice
@@ -53,7 +57,7 @@ else:
 
     @cuda.jit(device=True)
     def _bits(x):  # type: ignore[no-untyped-def]
-        return libdevice.float_as_int(x)
+        return np.int32(libdevice.float_as_int(x))
 
     @cuda.jit(device=True)
     def _float(bits):  # type: ignore[no-untyped-def]
@@ -61,13 +65,9 @@ else:
 
 
 @cuda.jit(device=True)
-def _key(x):  # type: ignore[no-untyped-def]
-    """Return an integer that orders like the float."""
-    raw = _bits(x)
-    return np.int32(raw ^ ((raw >> 31) & _FLIP))
-
-
-_draw = cuda.jit(device=True)(draw)
+def _flip(raw):  # type: ignore[no-untyped-def]
+    """Return the bits of a float as a key that orders like the float; its own inverse."""
+    return np.int32(raw ^ ((raw >> np.int32(31)) & _FLIP))
 
 
 @cuda.jit(device=True)
@@ -77,7 +77,7 @@ def _range(x, start, stop, low, high):  # type: ignore[no-untyped-def]
     low[t] = np.int32(0x7FFFFFFF)
     high[t] = np.int32(-0x80000000)
     for i in range(start + t, stop, THREADS):
-        key = _key(x[i])
+        key = _flip(_bits(x[i]))
         low[t] = min(low[t], key)
         high[t] = max(high[t], key)
     cuda.syncthreads()
@@ -90,49 +90,65 @@ def _range(x, start, stop, low, high):  # type: ignore[no-untyped-def]
         half //= 2
 
 
+@cuda.jit(device=True)
+def _first_bad(x, start, stop):  # type: ignore[no-untyped-def]
+    """Return the first NaN or Inf of a bucket, or the largest magnitude when there is none."""
+    worst = start
+    for i in range(start, stop):
+        if not abs(x[i]) <= _MAX:
+            return i
+        if abs(x[i]) > abs(x[worst]):
+            worst = i
+    return worst
+
+
+@cuda.jit(device=True)
+def _group(x, first, stop, lo, inverse, top, bits, stochastic, key0, key1):  # type: ignore[no-untyped-def]
+    """Return the packed levels of up to 8 numbers."""
+    word = np.uint64(0)
+    early, late = np.uint64(0), np.uint64(0)
+    if stochastic:
+        early, late = _draw(np.uint64(first // 8), key0, key1)
+    for j in range(min(8, stop - first)):
+        r = _HALF
+        if stochastic:
+            half = ((early if j < 4 else late) >> np.uint64(16 * (j % 4))) & _LOW
+            r = _mul(_add(np.float32(half), _HALF), _DITHER)
+        scaled = _add(_mul(_add(x[first + j], -lo), inverse), r)
+        word |= np.uint64(min(np.int32(scaled), top)) << np.uint64(j * bits)
+    return word
+
+
 @cuda.jit
 def quantize_kernel(x, bits, bucket, stochastic, key0, key1, meta, packed, bad):  # type: ignore[no-untyped-def]
     """Quantise buckets blockIdx.x, blockIdx.x + gridDim.x, ..."""
-    low = cuda.shared.array(64, np.int32)
-    high = cuda.shared.array(64, np.int32)
-    words = cuda.local.array(2, np.uint64)
+    low = cuda.shared.array(THREADS, np.int32)
+    high = cuda.shared.array(THREADS, np.int32)
     n, t = x.shape[0], cuda.threadIdx.x
-    top = (1 << bits) - 1
-    padding = (n * bits + 7) // 8 + t
-    if cuda.blockIdx.x == 0 and padding < packed.shape[0]:
-        packed[padding] = np.uint8(0)
+    top = np.int32((1 << bits) - 1)
     for b in range(cuda.blockIdx.x, meta.shape[0], cuda.gridDim.x):
         start, stop = b * bucket, min((b + 1) * bucket, n)
         _range(x, start, stop, low, high)
-        low_key, high_key = low[0], high[0]
-        lo = _float(low_key ^ ((low_key >> 31) & _FLIP))
-        hi = _float(high_key ^ ((high_key >> 31) & _FLIP))
-        unit = _add(hi, -lo) / np.float32(top)
-        inverse = np.float32(0.0)
-        if high_key >= _INF_KEY or low_key <= -_INF_KEY - 1 or not _add(hi, -lo) <= _MAX:
-            if t == 0:
-                cuda.atomic.min(bad, 0, b)
-        elif unit >= _TINY:
-            inverse = np.float32(1.0) / unit
+        lo, hi = _float(_flip(low[0])), _float(_flip(high[0]))
+        spread = _add(hi, -lo)
+        finite = high[0] < _INF_KEY and low[0] > ~_INF_KEY and spread <= _MAX
+        unit = spread / np.float32(top)
         if t == 0:
             meta[b, 0], meta[b, 1] = unit, lo
+            if not finite:
+                cuda.atomic.min(bad, 0, _first_bad(x, start, stop))
         for g in range(t, (stop - start + 7) // 8, THREADS):
             first = start + 8 * g
-            if stochastic:
-                words[0], words[1] = _draw(np.uint64(first // 8), key0, key1)
-            packed_word = np.uint64(0)
-            for j in range(min(8, stop - first)):
-                dither = _CENTRE
-                if stochastic:
-                    half = (words[j // 4] >> np.uint64(16 * (j % 4))) & np.uint64(0xFFFF)
-                    dither = _mul(_add(np.float32(half), _CENTRE), _DITHER)
-                if inverse > 0:
-                    scaled = _add(_mul(_add(x[first + j], -lo), inverse), dither)
-                    level = min(np.int32(scaled), top)
-                    packed_word |= np.uint64(level) << np.uint64(j * bits)
-            at = (b * bucket * bits) // 8 + g * bits
-            for i in range(min(bits, packed.shape[0] - at)):
-                packed[at + i] = np.uint8((packed_word >> np.uint64(8 * i)) & np.uint64(255))
+            word = np.uint64(0)
+            if finite and unit >= _TINY:
+                inverse = np.float32(1.0) / unit
+                word = _group(x, first, stop, lo, inverse, top, bits, stochastic, key0, key1)
+            # The last group also writes the padding.
+            at = first // 8 * bits
+            end = packed.shape[0] if first + 8 >= n else at + bits
+            for i in range(at, end):
+                packed[i] = np.uint8(word & np.uint64(255))
+                word >>= np.uint64(8)
         # The range of the next bucket overwrites what the slowest thread may still read.
         cuda.syncthreads()
 
@@ -158,7 +174,7 @@ def dequantize_kernel(meta, packed, bits, bucket, out, add):  # type: ignore[no-
 
 def _blocks(pieces: int) -> int:
     """Return a grid that fills a large device; on the simulator every thread is a real one."""
-    return max(1, min(pieces, 4 if config.ENABLE_CUDASIM else 4096))
+    return min(pieces, 2 if config.ENABLE_CUDASIM else 4096)
 
 
 def quantize(
@@ -167,32 +183,24 @@ def quantize(
     """Quantise on the device of `x`; see `msl_kernels.quantize.quantize`."""
     from msl_kernels.quantize import n_buckets, packed_nbytes
 
-    x = cuda.as_cuda_array(x)
-    buckets = n_buckets(x.shape[0], bucket)
+    n = x.shape[0]
+    buckets = n_buckets(n, bucket)
     meta = cuda.device_array((buckets, 2), np.float32) if meta is None else meta
-    if packed is None:
-        packed = cuda.to_device(np.zeros(packed_nbytes(x.shape[0], bits), np.uint8))
+    packed = cuda.device_array(packed_nbytes(n, bits), np.uint8) if packed is None else packed
     if not buckets:
         return meta, packed, -1
-    bad = cuda.to_device(np.array([buckets], np.int64))
+    bad = cuda.to_device(np.array([n], np.int64))
     quantize_kernel[_blocks(buckets), THREADS](
         x, bits, bucket, key is not None, *split(key or 0), meta, packed, bad
     )
     first = int(bad.copy_to_host()[0])
-    return meta, packed, -1 if first == buckets else _first_bad(x, first * bucket, bucket)
-
-
-def _first_bad(x: Any, start: int, bucket: int) -> int:
-    from msl_kernels.quantize import _first_bad as first_bad
-
-    return start + first_bad(x[start : start + bucket].copy_to_host(), 0, bucket)
+    return meta, packed, first if first < n else -1
 
 
 def dequantize(meta: Any, packed: Any, n: int, bits: int, bucket: int, out: Any, add: bool) -> Any:
     """Decode on the device of `meta`; see `msl_kernels.quantize.dequantize`."""
     out = cuda.device_array(n, np.float32) if out is None else out
     if n:
-        dequantize_kernel[_blocks(-(-n // (8 * THREADS))), THREADS](
-            meta, packed, bits, bucket, out, add
-        )
+        blocks = _blocks(-(-n // (8 * THREADS)))
+        dequantize_kernel[blocks, THREADS](meta, packed, bits, bucket, out, add)
     return out

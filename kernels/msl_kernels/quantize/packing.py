@@ -10,7 +10,7 @@ from numba import njit
 __all__ = ["pack", "unpack"]
 
 
-@njit(nogil=True, forceinline=True)
+@njit(nogil=True, forceinline=True, _nrt=False)
 def _masks(bits):  # type: ignore[no-untyped-def]
     """Return the masks of the lower level, pair and quad in every lane of twice their room."""
     one = np.uint64(1)
@@ -20,19 +20,19 @@ def _masks(bits):  # type: ignore[no-untyped-def]
     return level, pair, quad
 
 
-@njit(nogil=True, forceinline=True)
+@njit(nogil=True, forceinline=True, _nrt=False)
 def _close(word, mask, width, gap):  # type: ignore[no-untyped-def]
     """Move the upper of two neighbours of `width` bits down by `gap`."""
     return (word & mask) | ((word >> np.uint64(gap)) & (mask << np.uint64(width)))
 
 
-@njit(nogil=True, forceinline=True)
+@njit(nogil=True, forceinline=True, _nrt=False)
 def _open(word, mask, width, gap):  # type: ignore[no-untyped-def]
     """Undo `_close`."""
     return (word & mask) | ((word & (mask << np.uint64(width))) << np.uint64(gap))
 
 
-@njit(nogil=True, forceinline=True)
+@njit(nogil=True, forceinline=True, _nrt=False)
 def _unpack4(packed, groups, levels):  # type: ignore[no-untyped-def]
     pairs = levels.view(np.uint16)
     for i in range(4 * groups):
@@ -40,7 +40,7 @@ def _unpack4(packed, groups, levels):  # type: ignore[no-untyped-def]
         pairs[i] = np.uint16((byte | (byte << np.int32(4))) & np.int32(0x0F0F))
 
 
-@njit(nogil=True, forceinline=True)
+@njit(nogil=True, forceinline=True, _nrt=False)
 def pack(levels, bits, groups, packed):  # type: ignore[no-untyped-def]
     """Write bits * groups bytes; the levels, below 2^bits, serve as scratch."""
     if bits == 8:
@@ -59,7 +59,7 @@ def pack(levels, bits, groups, packed):  # type: ignore[no-untyped-def]
             packed[bits * g + i] = levels[8 * g + i]
 
 
-@njit(nogil=True, forceinline=True)
+@njit(nogil=True, forceinline=True, _nrt=False)
 def unpack(packed, bits, groups, levels):  # type: ignore[no-untyped-def]
     """Write 8 * groups levels."""
     if bits == 8:

@@ -50,7 +50,8 @@ def load_rows(rank: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
 def plain_loop(per_round: int) -> list[float]:
     """Return seconds per round of the loop that anybody would write."""
     data = [load_rows(rank) for rank in range(SOURCES)]
-    W, b = np.zeros((FEATURES, CLASSES), np.float32), np.zeros(CLASSES, np.float32)
+    W: NDArray[Any] = np.zeros((FEATURES, CLASSES), np.float32)
+    b: NDArray[Any] = np.zeros(CLASSES, np.float32)
     draw, seconds = np.random.default_rng(0), []
     for _ in range(ROUNDS):
         start = perf_counter()
@@ -104,9 +105,11 @@ def main() -> None:
                 table.add_row(str(per_round), "plain NumPy loop", f"{1 / loop:.0f}", "1.00")
                 with make_tracker(uri, experiment="bench") as tracker:
                     _add(table, per_round, "msl in process", loop, local, tracker)
-            with open_executor(workers=2) as executor:
-                with make_tracker(uri, experiment="bench") as tracker:
-                    _add(table, per_round, "msl, 2 workers", loop, executor, tracker)
+            with (
+                open_executor(workers=2) as executor,
+                make_tracker(uri, experiment="bench") as tracker,
+            ):
+                _add(table, per_round, "msl, 2 workers", loop, executor, tracker)
     Console().print(table)
 
 

@@ -20,7 +20,7 @@ class Tracker(ABC):
         """Open the run."""
         return self
 
-    def __exit__(  # noqa: B027 - a tracker may have nothing to close
+    def __exit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,

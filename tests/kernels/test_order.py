@@ -77,3 +77,20 @@ def test_wrong_rows_are_refused(rows, needed):
 def test_wrong_trimming_is_refused(n, f):
     with pytest.raises(ValueError, match="needs 0 <= 2 f < n"):
         trimmed_mean(np.zeros((n, 2), np.float32), f)
+
+
+@pytest.mark.parametrize("n", [3, 129])
+@pytest.mark.parametrize(
+    ("out", "needed"),
+    [
+        (np.zeros(16, np.float32), "float32 of shape"),
+        (np.zeros(64), "float32 of shape"),
+        (np.zeros(128, np.float32)[::2], "C-contiguous"),
+        (np.frombuffer(bytes(256), np.float32), "writeable"),
+    ],
+    ids=["short", "float64", "strided", "readonly"],
+)
+def test_wrong_out_is_refused_and_untouched(out, needed, n):
+    with pytest.raises(ValueError, match=needed):
+        median(np.ones((n, 64), np.float32), out)
+    assert not out.any()

@@ -48,8 +48,8 @@ def trimmed_mean(rows: Any, f: int, out: Any = None) -> Any:
     Raises
     ------
     ValueError
-        When f leaves nothing, rows have another shape, dtype or order, or a CUDA array has more
-        than 128 rows.
+        When f leaves nothing, rows or out have another shape, dtype or order, or a CUDA array has
+        more than 128 rows.
 
     Examples
     --------
@@ -63,6 +63,11 @@ def trimmed_mean(rows: Any, f: int, out: Any = None) -> Any:
     n, d = rows.shape
     if not 0 <= 2 * f < n:
         raise ValueError(f"trimmed mean needs 0 <= 2 f < n, got f={f} and n={n}")
+    if out is not None and (out.shape != (d,) or out.dtype != np.float32):
+        raise ValueError(f"out must be float32 of shape ({d},), got {out.dtype} {out.shape}")
+    # The kernel stores whole registers at out's address: a gap or an end would not stop it.
+    if isinstance(out, np.ndarray) and not (out.flags.c_contiguous and out.flags.writeable):
+        raise ValueError("out must be C-contiguous and writeable: use numpy.empty")
     if hasattr(rows, "__cuda_array_interface__"):
         from msl_kernels.order import cuda
 

@@ -44,10 +44,10 @@ def _lane_pointer(context: Any, builder: Any, kind: Any, value: Any, *index: Any
 
 
 @intrinsic
-def _lanes(typing_context, rows, out, column, n, f):  # type: ignore[no-untyped-def]
+def _lanes(_typing_context, rows, out, _column, n, f):  # type: ignore[no-untyped-def]
     """Trimmed mean of columns column..column+15 of rows (n, d) into out (d,)."""
 
-    def emit(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+    def emit(context, builder, _signature, arguments):  # type: ignore[no-untyped-def]
         rows_value, out_value, at = arguments[:3]
         index = context.get_constant
         wires = [

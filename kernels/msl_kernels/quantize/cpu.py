@@ -45,14 +45,14 @@ def _range(raw):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def _prefer_wide(typing_context):  # type: ignore[no-untyped-def]
+def _prefer_wide(_typing_context):  # type: ignore[no-untyped-def]
     """Let the loops of the calling function use 512-bit registers: Philox runs twice as fast.
 
     LLVM holds back to 256 bits on many Intel CPUs. llvmlite's `add` refuses attributes it does
     not know; LLVM ignores those it does not.
     """
 
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    def emit(context: Any, builder: Any, _signature: Any, _arguments: Any) -> Any:
         set.add(builder.function.attributes, '"prefer-vector-width"="512"')
         return context.get_dummy_value()
 
@@ -115,11 +115,11 @@ def _emit(x, lo, inverse, top, stochastic, words, levels, bits, packed):  # type
         _nibbles(x, lo, inverse, top, stochastic, words, packed)
         return
     _bytes(x, lo, inverse, top, stochastic, words, levels)
+    for i in range(len(x), 8 * groups):
+        levels[i] = 0
     if len(packed) == bits * groups:
         pack(levels, bits, groups, packed)
         return
-    for i in range(len(x), 8 * groups):
-        levels[i] = 0
     whole = words.view(np.uint8)
     pack(levels, bits, groups, whole)
     for i in range(len(packed)):

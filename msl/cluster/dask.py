@@ -115,7 +115,7 @@ class DaskExecutor(Executor):
                 for task in done:
                     task.result()
                 if waiting and not done:
-                    await self._check_alive(programs)
+                    await self._check_alive()
         finally:
             for task in waiting:
                 task.cancel()
@@ -133,9 +133,10 @@ class DaskExecutor(Executor):
         values: list[Any] = replies[place]
         return values
 
-    async def _check_alive(self, places: Any) -> None:
+    async def _check_alive(self) -> None:
+        # All places, not only those that were sent something: a call may wait for a pull.
         known = (await self.client.scheduler.identity(n_workers=-1))["workers"]
-        gone = tuple(sorted(place for place in places if place not in known))
+        gone = tuple(place for place in self.places if place not in known)
         if gone:
             raise WorkerLostError(gone, "the scheduler no longer knows them")
 

@@ -23,7 +23,7 @@ def selection_network(n: int, first: int, last: int) -> list[tuple[int, int]]:
     """Return comparators (i, j) that leave ranks first..last in place; the other wires are void.
 
     Walking backwards, a comparator counts when one of its wires still does: the median of 20
-    needs 84 of 97, of 10 it needs 29 of 31.
+    needs 81 of 97, of 10 it needs 29 of 31.
 
     Examples
     --------

@@ -94,3 +94,7 @@ def main() -> None:
         for name in columns[0][group]:
             table.add_row(name, unit, *(f"{column[group][name]:.1f}" for column in columns))
     Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -75,7 +75,7 @@ def table_of(outcomes: Sequence[Outcome]) -> Table:
     """Return the final table; accuracy also as points below `pooled_clean` where it ran."""
     best = next((o.accuracy for o in outcomes if o.name == "pooled_clean"), None)
     table = Table(title="accuracy on held-out rows after the last round")
-    for column in ("cell", "accuracy", "points lost", "loss", "bytes up/round", "compression"):
+    for column in ("cell", "accuracy", "points lost", "loss", "bytes up/round", "ratio"):
         table.add_column(
             column, justify="left" if column == "cell" else "right", no_wrap=column == "cell"
         )

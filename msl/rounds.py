@@ -12,7 +12,7 @@ from time import perf_counter
 
 from msl import hosts
 from msl.cluster.base import Executor, Handle
-from msl.errors import PlanError, WorkerLostError
+from msl.errors import DataError, PlanError, WorkerLostError
 from msl.hosts import State
 from msl.plan import Plan
 from msl.random import derive, generator
@@ -97,9 +97,26 @@ def set_stage(
         [executor.submit(hosts.infos_of, held[place], at=place) for place in places]
     )
     infos = tuple(info for _, info in sorted((r, i) for one in told for r, i in one.items()))
+    _check_fit(plan, infos)
     report = plan.trust.weigh(infos, executor)
     ranks = {place: tuple(rank for rank, _ in mine) for place, mine in dealt.items()}
     return Stage(plan, executor, held, ranks, infos, root, judged, tuple(report.weights))
+
+
+def _check_fit(plan: Plan, infos: Sequence[SourceInfo]) -> None:
+    """Raise DataError when a source has other features or classes than the model."""
+    features = getattr(plan.model, "n_features", infos[0].features)
+    for info in infos:
+        if info.features != features:
+            raise DataError(
+                f"source {info.name!r} has {info.features} features, the model takes {features}; "
+                "give every source the same columns, or set model.n_features"
+            )
+        if plan.n_classes is not None and info.classes and max(info.classes) >= plan.n_classes:
+            raise DataError(
+                f"source {info.name!r} has class {max(info.classes)}, the run has classes "
+                f"0..{plan.n_classes - 1}; set model.n_classes"
+            )
 
 
 def first_standing(stage: Stage) -> Standing:

@@ -26,7 +26,7 @@ from msl.algorithms import FedAvg, FedSgd
 from msl.attacks import Gaussian, LabelFlip
 from msl.cluster import DaskExecutor, LocalExecutor, open_executor
 from msl.cluster.lane import run_program
-from msl.errors import PlanError, SourceError
+from msl.errors import DataError, PlanError, SourceError
 from msl.models import Softmax
 from msl.random import derive
 from msl.rounds import first_standing, run_round, set_stage, train
@@ -264,3 +264,12 @@ def test_one_solve_is_what_the_solver_alone_would_do():
         params, Data(X, y), None, derive(5, 0, 0, "solve"), 0
     )
     np.testing.assert_array_equal(result.params, params + update.vector)
+
+
+def test_a_source_with_other_columns_or_classes_is_named_before_the_first_round():
+    odd = [*blobs(2), LoaderSource("odd", wide_blob, (2, 30, 9))]
+    calm = plan(attack=None, corrupted=())
+    with pytest.raises(DataError, match="'odd' has 9 features, the model takes 6"):
+        local(calm, odd)
+    with pytest.raises(DataError, match=r"'site-0' has class 2, the run has classes 0\.\.1"):
+        local(replace(calm, n_classes=2), blobs(2))

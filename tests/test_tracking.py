@@ -284,7 +284,7 @@ def test_an_error_of_the_block_hides_one_of_the_store(uri: str) -> None:
 
 def test_metrics_that_never_arrived_are_an_error(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     lost = len(report(0).metrics())
-    with pytest.raises(TrackingError, match=f"{lost} metrics .* never reached"):
+    with pytest.raises(TrackingError, match=f"did not take all of run .*{lost} metrics"):
         lose_metrics_in(make_tracker(uri), monkeypatch)
 
 
@@ -370,3 +370,33 @@ def test_importing_the_family_leaves_mlflow_out() -> None:
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.stdout == "False\n", done.stderr
+
+
+def test_a_store_that_refuses_something_does_not_stop_the_work_but_is_told_at_the_end(
+    uri: str, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worked = []
+    tracker = make_tracker(uri)
+
+    def work() -> None:
+        with tracker:
+            monkeypatch.setattr(vars(tracker)["client"], "log_inputs", Broken().__getattr__)
+            monkeypatch.setattr(vars(tracker)["client"], "log_text", Broken().__getattr__)
+            tracker.log_sources([info(0)])
+            tracker.log_text("notes.txt", "hello")
+            tracker.log(report(0))
+            worked.append(True)
+
+    with pytest.raises(TrackingError, match=r"the sources.*notes\.txt"):
+        work()
+    assert worked
+    run = run_of(client, tracker)
+    assert run.info.status == "FAILED"
+    assert "bytes/up" in run.data.metrics
+
+
+def test_a_run_whose_params_are_refused_is_not_left_open(uri: str, client: MlflowClient) -> None:
+    tracker = make_tracker(uri, params={"no:such\nname?": 1})
+    with pytest.raises(TrackingError), tracker:
+        pass
+    assert run_of(client, tracker).info.status == "FAILED"

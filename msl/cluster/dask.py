@@ -125,13 +125,14 @@ class DaskExecutor(Executor):
         try:
             replies = await self.client.run(run_program, self.session, program, workers=[place])
         except (OSError, CommClosedError) as error:
-            if isinstance(error, WorkerLostError):
-                raise
             raise WorkerLostError((place,), repr(error)) from error
         if place not in replies:
             raise WorkerLostError((place,), "the scheduler no longer knows it")
-        values: list[Any] = replies[place]
-        return values
+        values = replies[place]
+        if isinstance(values, Exception):
+            raise values
+        found: list[Any] = values
+        return found
 
     async def _check_alive(self) -> None:
         # All places, not only those that were sent something: a call may wait for a pull.

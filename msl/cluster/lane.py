@@ -6,6 +6,7 @@ of the same session on another worker, or gathered by the client.
 """
 
 import asyncio
+import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -138,12 +139,20 @@ async def open_lane(session: str, kernel_threads: int, dask_worker: Worker) -> N
     dask_worker.handlers["msl_pull"] = msl_pull
 
 
-async def run_program(session: str, program: Program, dask_worker: Worker) -> list[Any]:
-    """Run a program on the session's lane, off the worker's event loop."""
+async def run_program(session: str, program: Program, dask_worker: Worker) -> Any:
+    """Run a program on the session's lane, off the worker's event loop.
+
+    An error is returned, with its traceback as a note: raised here, Dask would print it on every
+    worker before the client can say it once.
+    """
     lane = _lanes.get((session, dask_worker.address))
     if lane is None:
-        raise WorkerLostError((dask_worker.address,), f"it has no session {session}")
-    return await lane.loop.run_in_executor(lane.thread, lane.run, program)
+        return WorkerLostError((dask_worker.address,), f"it has no session {session}")
+    try:
+        return await lane.loop.run_in_executor(lane.thread, lane.run, program)
+    except Exception as error:
+        error.add_note(f"on worker {dask_worker.address}:\n{traceback.format_exc()}")
+        return error
 
 
 async def close_lane(session: str, dask_worker: Worker) -> None:

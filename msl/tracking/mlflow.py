@@ -24,6 +24,8 @@ from msl.types import Report, SourceInfo
 
 __all__ = ["MlflowTracker"]
 
+_log = logging.getLogger(__name__)
+
 _LONGEST_PARAM = 6000
 _MOST_INPUTS = 100
 
@@ -69,11 +71,19 @@ class MlflowTracker(Tracker):
                 self._experiment_id(), tags=self.tags, run_name=self.run_name
             )
             self.id = self.run_id = run.info.run_id
-            flat = [Param(k, v[:_LONGEST_PARAM]) for k, v in _flat(self.params)]
-            for start in range(0, len(flat), 100):
-                self.client.log_batch(self.id, params=flat[start : start + 100])
+            try:
+                self._log_params()
+            except Exception:
+                self.client.set_terminated(self.id, "FAILED")
+                raise
+        self.missing: list[str] = []
         self.queue = MetricQueue(self._send)
         return self
+
+    def _log_params(self) -> None:
+        flat = [Param(k, v[:_LONGEST_PARAM]) for k, v in _flat(self.params)]
+        for start in range(0, len(flat), 100):
+            self.client.log_batch(self.id, params=flat[start : start + 100])
 
     def _send(self, batch: list[Metric]) -> None:
         self.client.log_batch(self.id, metrics=batch)
@@ -94,24 +104,32 @@ class MlflowTracker(Tracker):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        left = self.queue.close()
-        status = "FINISHED"
-        if error is not None:
-            killed = isinstance(error, KeyboardInterrupt | SystemExit)
-            status = "KILLED" if killed else "FAILED"
-        try:
+        with _impatient():
+            if left := self.queue.close():
+                self.missing.append(f"{left} metrics ({self.queue.why})")
             if error is not None:
-                text = "".join(traceback.format_exception(error))
-                self.client.log_text(self.id, text, "traceback.txt")
-            self.client.set_terminated(self.id, status)
-        except Exception as failure:
-            # An error of the block says more than one of the store.
-            if error is None:
-                raise TrackingError(
-                    f"cannot close run {self.id} at {self.uri}: {failure}"
-                ) from None
-        if left and error is None:
-            raise TrackingError(f"{left} metrics of run {self.id} never reached {self.uri}")
+                with self._sparing("the traceback"):
+                    text = "".join(traceback.format_exception(error))
+                    self.client.log_text(self.id, text, "traceback.txt")
+            with self._sparing("the end of the run"):
+                self.client.set_terminated(self.id, self._status(error))
+        # An error of the block says more than one of the store.
+        if self.missing and error is None:
+            raise TrackingError(f"{self.uri} did not take all of run {self.id}: {self.missing}")
+
+    def _status(self, error: BaseException | None) -> str:
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            return "KILLED"
+        return "FAILED" if error is not None or self.missing else "FINISHED"
+
+    @contextmanager
+    def _sparing(self, what: str) -> Iterator[None]:
+        """Keep a failure of the store from ending the training; `__exit__` tells it."""
+        try:
+            yield
+        except Exception as error:
+            _log.warning("the tracking store did not take %s: %s", what, error)
+            self.missing.append(f"{what} ({error})")
 
     def log(self, report: Report) -> None:
         """Queue the metrics of a round, with the round as their step."""
@@ -125,19 +143,23 @@ class MlflowTracker(Tracker):
         else:
             shown = [_dataset(s.name, s.digest, s.rows, s.features, s.place) for s in sources]
         tags = [InputTag("mlflow.data.context", "training")]
-        self.client.log_inputs(self.id, [DatasetInput(d, tags) for d in shown])
+        with self._sparing("the sources"):
+            self.client.log_inputs(self.id, [DatasetInput(d, tags) for d in shown])
 
     def log_table(self, name: str, table: dict[str, list[Any]]) -> None:
         """Store a table that the UI shows as one."""
-        self.client.log_table(self.id, table, name)
+        with self._sparing(name):
+            self.client.log_table(self.id, table, name)
 
     def log_text(self, name: str, text: str) -> None:
         """Store a text."""
-        self.client.log_text(self.id, text, name)
+        with self._sparing(name):
+            self.client.log_text(self.id, text, name)
 
     def log_figure(self, name: str, figure: Any) -> None:
         """Store a picture."""
-        self.client.log_figure(self.id, figure, name)
+        with self._sparing(name):
+            self.client.log_figure(self.id, figure, name)
 
     def log_summary(self, metrics: dict[str, float]) -> None:
         """Queue final numbers."""
@@ -148,8 +170,9 @@ class MlflowTracker(Tracker):
         """Store the model as a pyfunc and say where in the tag ``msl.model_uri``."""
         from msl.tracking.model import log_pyfunc
 
-        uri = log_pyfunc(self.uri, self.id, model, params, example)
-        self.client.log_batch(self.id, tags=[RunTag("msl.model_uri", uri)])
+        with self._sparing("the model"):
+            uri = log_pyfunc(self.uri, self.id, model, params, example)
+            self.client.log_batch(self.id, tags=[RunTag("msl.model_uri", uri)])
 
 
 def _dataset(name: str, digest: str, rows: int, features: int, place: str) -> Dataset:
@@ -177,22 +200,28 @@ def _flat(params: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, st
 
 
 @contextmanager
+def _impatient() -> Iterator[None]:
+    """Let MLflow give up on a dead server within seconds; alone it would try for minutes."""
+    wanted = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "5", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
+    mine = {key: value for key, value in wanted.items() if key not in os.environ}
+    os.environ.update(mine)
+    try:
+        yield
+    finally:
+        for key in mine:
+            os.environ.pop(key, None)
+
+
+@contextmanager
 def _reaching(uri: str) -> Iterator[None]:
-    """Open a store quickly or say why not; MLflow alone would try a dead server for minutes."""
+    """Open a store quickly, or say why not."""
     if uri.startswith("sqlite:///"):
         Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-    patience = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "5", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
-    before = {key: os.environ.get(key) for key in patience}
-    os.environ.update({k: v for k, v in patience.items() if before[k] is None})
-    try:
-        # Making the tables of a new store is not worth a page of log lines.
-        with quiet("alembic", "mlflow.store.db.utils", level=logging.WARNING):
+    # Making the tables of a new store is not worth a page of log lines.
+    with _impatient(), quiet("alembic", "mlflow.store.db.utils", level=logging.WARNING):
+        try:
             yield
-    except (MlflowException, OSError) as error:
-        raise TrackingError(
-            f"cannot open the tracking store {uri}: {error}; start it, or set tracking.uri"
-        ) from error
-    finally:
-        for key, value in before.items():
-            if value is None:
-                os.environ.pop(key, None)
+        except (MlflowException, OSError) as error:
+            raise TrackingError(
+                f"cannot open the tracking store {uri}: {error}; start it, or set tracking.uri"
+            ) from error

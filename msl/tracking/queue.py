@@ -29,7 +29,7 @@ class MetricQueue:
         self._waiting: list[Any] = []
         self._lock = threading.Lock()
         self._ended = threading.Event()
-        self._told = False
+        self.why = ""
         self._thread = threading.Thread(target=self._run, name="msl-metrics", daemon=True)
         self._thread.start()
 
@@ -49,16 +49,20 @@ class MetricQueue:
             try:
                 self._send(batch)
             except Exception as error:
-                if not self._told:
+                if not self.why:
                     _log.warning("the tracking store takes no metrics for now: %s", error)
-                    self._told = True
+                self.why = str(error)
                 return
             with self._lock:
                 del self._waiting[: len(batch)]
 
-    def close(self) -> int:
-        """Send what is left and stop; return how many metrics the store never took."""
+    def close(self, patience: float = 30.0) -> int:
+        """Send what is left and stop; return how many metrics the store never took.
+
+        A thread still talking to the store after `patience` seconds is left to itself.
+        """
         self._ended.set()
-        self._thread.join()
-        self._offer()
+        self._thread.join(patience)
+        if not self._thread.is_alive():
+            self._offer()
         return len(self._waiting)

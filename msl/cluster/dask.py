@@ -9,6 +9,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from itertools import count
+from os import sched_getaffinity
 from typing import Any
 from uuid import uuid4
 from weakref import finalize
@@ -57,10 +58,8 @@ class DaskExecutor(Executor):
         per_host: dict[str, int] = defaultdict(int)
         for worker in workers.values():
             per_host[worker["host"]] += 1
-        self._run_everywhere(open_lane, max(1, _cores() // max(per_host.values())))
-
-    def _run_everywhere(self, fn: Callable[..., Any], *args: Any) -> None:
-        self.client.run(fn, self.session, *args, workers=list(self.places))
+        threads = max(1, len(sched_getaffinity(0)) // max(per_host.values()))
+        self.client.run(open_lane, self.session, threads, workers=list(self.places))
 
     def scatter(self, value: Any, at: str | None = None) -> Handle:
         """Send a value to a worker with the next gather."""
@@ -161,9 +160,3 @@ def _refs(arg: Any) -> Any:
     if isinstance(arg, Remote):
         return arg.ref
     return [_refs(a) for a in arg] if isinstance(arg, list) else arg
-
-
-def _cores() -> int:
-    from os import sched_getaffinity
-
-    return len(sched_getaffinity(0))

@@ -133,7 +133,7 @@ def test_kernels_compile_to_ptx_without_fused_rounding():
     nvidia = find_spec("nvidia")
     folders = nvidia.submodule_search_locations if nvidia else []
     if not any(list(Path(folder).rglob("libnvvm*")) for folder in folders):
-        pytest.skip("nvvm is not installed: pip install -e '.[cuda]'")
+        pytest.skip("nvvm is not installed: pip install -e '.[dev]'")
     env = {k: v for k, v in os.environ.items() if k != "NUMBA_ENABLE_CUDASIM"}
     env["PYTHONPATH"] = str(ROOT / "kernels")
     done = subprocess.run([sys.executable, "-c", COMPILE], env=env, capture_output=True, text=True)

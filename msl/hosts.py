@@ -5,16 +5,18 @@ that leave a host are payloads (to the meeting host), the model (from it) and re
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
 from msl.attacks.base import Attack, DataAttack
+from msl.codecs.base import Codec
 from msl.codecs.none import Identity
+from msl.codecs.parts import Parts, bits_of_blocks
 from msl.codecs.payload import Payload
-from msl.errors import DataError, MslError, SourceError
+from msl.errors import DataError, MslError, PayloadError, SourceError
 from msl.models.base import Model
 from msl.plan import Plan
 from msl.random import derive
@@ -67,11 +69,20 @@ class Delivery:
 
 
 @dataclass(frozen=True)
+class Kept:
+    """What a source keeps until it is drawn again: memories, and the round they are of."""
+
+    solving: Memory
+    coding: Memory
+    round: int
+
+
+@dataclass(frozen=True)
 class Worked:
-    """A host's delivery, and the memories that stay with it: rank -> (solver's, codec's)."""
+    """A host's delivery, and the memories that stay with it, by rank."""
 
     delivery: Delivery
-    memories: dict[int, tuple[Memory, Memory]]
+    memories: dict[int, Kept]
 
 
 @dataclass(frozen=True)
@@ -82,6 +93,7 @@ class State:
     server: Any
     memory: Memory
     bytes_total: int
+    layers: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -150,7 +162,7 @@ def work(
 ) -> Worked:
     """Solve and encode for the chosen sources of this host."""
     start = perf_counter()
-    plan, params = host.plan, model.decode()
+    plan, codec, params = host.plan, host.plan.wire, model.decode()
     params.flags.writeable = False
     memories = dict(before.memories) if before else {}
     sent: list[Sent] = []
@@ -158,7 +170,7 @@ def work(
     for rank in ranks:
         try:
             contribution, memories[rank] = _contribute(
-                plan, params, host.data[rank], memories.get(rank), rank, round
+                plan, codec, params, host.data[rank], memories.get(rank), rank, round
             )
         except Exception as error:
             failure = SourceError(host.infos[rank].name, round, host.place, str(error))
@@ -171,18 +183,21 @@ def work(
 
 
 def _contribute(
-    plan: Plan, params: Vector, data: Data, memory: Any, rank: int, round: int
-) -> tuple[Sent, tuple[Memory, Memory]]:
-    """Return one source's payload and its two memories."""
+    plan: Plan, codec: Codec, params: Vector, data: Data, kept: Kept | None, rank: int, round: int
+) -> tuple[Sent, Kept]:
+    """Return one source's payload, and what it keeps."""
     solver = plan.algorithm.solver(plan.model)
-    solving, coding = memory or (solver.init(len(params)), plan.codec.init(len(params)))
+    if kept is None:
+        kept = Kept(solver.init(len(params)), codec.init(len(params)), round - 1)
     update, solving = solver.solve(
-        params, data, solving, derive(plan.seed, round, rank, "solve"), round
+        params, data, kept.solving, derive(plan.seed, round, rank, "solve"), round
     )
-    payload, coding = plan.codec.encode(
-        update.vector, coding, key=derive(plan.seed, round, rank, "encode")
+    payload, coding = codec.encode(
+        update.vector,
+        codec.carry(kept.coding, age=round - kept.round),
+        key=derive(plan.seed, round, rank, "encode"),
     )
-    return Sent(rank, payload, update.weight, update.loss), (solving, coding)
+    return Sent(rank, payload, update.weight, update.loss), Kept(solving, coding, round)
 
 
 def meet(
@@ -203,7 +218,7 @@ def meet(
         raise MslError(f"no update in round {round}: {'; '.join(dropped.values())}")
     rows = np.empty((len(sent), len(state.params)), np.float32)
     for row, s in zip(rows, sent, strict=True):
-        s.payload.decode(out=row)
+        _decode(s, row, round)
     _attack(plan, rows, [s.rank for s in sent], round)
     plan.aggregator.check(len(rows))
     weights = np.array([s.weight * believed[s.rank] for s in sent])
@@ -217,6 +232,7 @@ def meet(
     up = sum(s.payload.nbytes for s in sent)
     down = before.model.nbytes * (len(sent) + len(dropped))
     total = state.bytes_total + up + down
+    layers = _layers(plan, sent)
     report = Report(
         round=round,
         participants=tuple(s.rank for s in sent),
@@ -235,8 +251,28 @@ def meet(
         },
         loss=loss,
         accuracy=accuracy,
+        layers={} if layers == state.layers else layers,
     )
-    return Met(State(params, server, aggregated.memory, total), model, report)
+    return Met(State(params, server, aggregated.memory, total, layers), model, report)
+
+
+def _decode(sent: Sent, row: Vector, round: int) -> None:
+    """Decode a payload into its row; an error says whose it is."""
+    try:
+        if sent.payload.size != len(row):
+            raise PayloadError(f"{sent.payload.size} numbers for a model of {len(row)}")
+        sent.payload.decode(out=row)
+    except PayloadError as error:
+        raise PayloadError(f"update of source {sent.rank} in round {round}: {error}") from error
+
+
+def _layers(plan: Plan, sent: Sequence[Sent]) -> dict[str, float]:
+    """Return the mean bits per number of every block, where payloads are cut into blocks."""
+    found = [bits_of_blocks(s.payload) for s in sent if isinstance(s.payload.codec, Parts)]
+    names = [name for name, _ in plan.model.layout.blocks]
+    if not found or any(len(bits) != len(names) for bits in found):
+        return {}
+    return dict(zip(names, np.mean(found, axis=0).tolist(), strict=True))
 
 
 def _attack(plan: Plan, rows: Rows, ranks: Sequence[int], round: int) -> None:
@@ -249,7 +285,7 @@ def _attack(plan: Plan, rows: Rows, ranks: Sequence[int], round: int) -> None:
     forged = plan.attack(rows[~lying], int(lying.sum()), derive(plan.seed, round, "attack"))
     for index, row in zip(np.flatnonzero(lying).tolist(), forged, strict=True):
         key = derive(plan.seed, round, ranks[index], "encode")
-        plan.codec.encode(row, key=key)[0].decode(out=rows[index])
+        plan.wire.encode(row, key=key)[0].decode(out=rows[index])
 
 
 def _evaluate(

@@ -61,6 +61,11 @@ class Plan:
     evaluate_every: int = 1
     on_failure: Literal["raise", "drop"] = "raise"
 
+    @property
+    def wire(self) -> Codec:
+        """The codec, fitted to the blocks of the model."""
+        return self.codec.fit(self.model.layout)
+
     def check(self, n: int) -> None:
         """Raise PlanError when the parts do not fit each other or n sources."""
         if n < 1:

@@ -145,6 +145,8 @@ class Report:
         Time per phase: solve (slowest worker), meet (decode to step), evaluate, round.
     loss, accuracy : float or None
         On the held-out rows; None in rounds without evaluation.
+    layers : mapping from str to float
+        Mean bits per number of every block, for layer-wise codecs; only in rounds that change it.
     """
 
     round: int
@@ -160,6 +162,7 @@ class Report:
     seconds: Mapping[str, float] = field(default_factory=dict)
     loss: float | None = None
     accuracy: float | None = None
+    layers: Mapping[str, float] = field(default_factory=dict)
 
     def metrics(self) -> dict[str, float]:
         """Return the flat names a tracker logs; few, and none per source."""
@@ -181,6 +184,7 @@ class Report:
                 "sources/loss_max": float(losses.max()),
             }
         found |= {f"time/{phase}": seconds for phase, seconds in self.seconds.items()}
+        found |= {f"layers/{block}": bits for block, bits in self.layers.items()}
         if self.loss is not None:
             found["eval/loss"] = self.loss
         if self.accuracy is not None:

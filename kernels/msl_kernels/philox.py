@@ -1,4 +1,4 @@
-"""Philox4x32-10, the counter-based generator shared by every kernel (Salmon et al., SC 2011).
+"""Philox4x32, the counter-based generator shared by every kernel (Salmon et al., SC 2011).
 
 Four random words are a pure function of a 64-bit key and a 64-bit counter, so a result depends
 neither on the number of threads nor on the launch geometry, and CPU and CUDA give equal bits.
@@ -22,10 +22,10 @@ def split(key: int) -> tuple[np.uint64, np.uint64]:
     return np.uint64(key & 0xFFFFFFFF), np.uint64(key >> 32)
 
 
-def draw(index, key0, key1):  # type: ignore[no-untyped-def]
+def draw(index, key0, key1, rounds=10):  # type: ignore[no-untyped-def]
     """Return 128 random bits as two uint64: words 0 and 1, words 2 and 3, the lower word first.
 
-    The one source of the CPU and the CUDA function. A 32-bit word has a 64-bit lane to itself:
+    The one source of the CPU and the CUDA function, and of the instructions for `simd.Lanes`. A 32-bit word has a 64-bit lane to itself:
     products need no widening, and what gathers in the upper half of a lane is cut only where it
     would count. A loop over `index` vectorises, the rounds unrolled inside it.
 
@@ -35,9 +35,11 @@ def draw(index, key0, key1):  # type: ignore[no-untyped-def]
         Counter (index, 0, 0) of three words.
     key0, key1 : uint64
         Words of the key, see `split`.
+    rounds : int
+        10 is the authors' choice, 7 the fewest that pass BigCrush.
     """
     w0, w1, w2, w3 = index & _WORD, index >> _SHIFT, np.uint64(0), np.uint64(0)
-    for _ in range(10):
+    for _ in range(rounds):
         p0, p1 = _MULTIPLY0 * (w0 & _WORD), _MULTIPLY1 * (w2 & _WORD)
         w0, w1, w2, w3 = (p1 >> _SHIFT) ^ w1 ^ key0, p1, (p0 >> _SHIFT) ^ w3 ^ key1, p0
         key0 += _BUMP0

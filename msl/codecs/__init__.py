@@ -3,22 +3,62 @@
 from collections.abc import Mapping
 from typing import Any
 
+from msl.codecs.adaptive import Adaptive
 from msl.codecs.base import Codec, check_vector
+from msl.codecs.bfloat16 import BFloat16
+from msl.codecs.chain import Chain
+from msl.codecs.drive import Drive
+from msl.codecs.eden import Eden
 from msl.codecs.error_feedback import ErrorFeedback
+from msl.codecs.float16 import Float16
+from msl.codecs.lattice import Lattice
+from msl.codecs.layerwise import LayerWise
 from msl.codecs.maxmin import MaxMin
+from msl.codecs.natural import Natural
 from msl.codecs.none import Identity
+from msl.codecs.nuqsgd import NuQsgd
+from msl.codecs.onebit import OneBit
+from msl.codecs.parts import Parts
+from msl.codecs.pass_through import PassThrough
 from msl.codecs.payload import HEADER_BYTES, Payload
+from msl.codecs.powersgd import PowerSgd
+from msl.codecs.qsgd import Qsgd
+from msl.codecs.randk import RandK
+from msl.codecs.rotation import Rotation
+from msl.codecs.sign import Sign
+from msl.codecs.terngrad import TernGrad
+from msl.codecs.topk import TopK
 from msl.errors import PayloadError, PlanError
 from msl.parts import make_part
 
 __all__ = [
     "CODECS",
     "HEADER_BYTES",
+    "Adaptive",
+    "BFloat16",
+    "Chain",
     "Codec",
+    "Drive",
+    "Eden",
     "ErrorFeedback",
+    "Float16",
     "Identity",
+    "Lattice",
+    "LayerWise",
     "MaxMin",
+    "Natural",
+    "NuQsgd",
+    "OneBit",
+    "Parts",
+    "PassThrough",
     "Payload",
+    "PowerSgd",
+    "Qsgd",
+    "RandK",
+    "Rotation",
+    "Sign",
+    "TernGrad",
+    "TopK",
     "check_vector",
     "codec_of_wire",
     "make",
@@ -26,9 +66,31 @@ __all__ = [
 
 CODECS: Mapping[str, type[Codec]] = {
     "none": Identity,
+    "float16": Float16,
+    "bfloat16": BFloat16,
     "maxmin": MaxMin,
+    "qsgd": Qsgd,
+    "nuqsgd": NuQsgd,
+    "natural": Natural,
+    "terngrad": TernGrad,
+    "sign": Sign,
+    "onebit": OneBit,
+    "topk": TopK,
+    "randk": RandK,
+    "powersgd": PowerSgd,
+    "drive": Drive,
+    "eden": Eden,
+    "lattice": Lattice,
     "error_feedback": ErrorFeedback,
+    "rotation": Rotation,
+    "layerwise": LayerWise,
+    "adaptive": Adaptive,
+    "chain": Chain,
+    "pass_through": PassThrough,
 }
+
+_WIRED: list[type[Codec]] = [*CODECS.values(), Parts]
+_OF_WIRE = {codec.wire_id: codec for codec in _WIRED if codec.wire_id is not None}
 
 
 def make(name: str, **arguments: Any) -> Codec:
@@ -42,7 +104,7 @@ def make(name: str, **arguments: Any) -> Codec:
     Examples
     --------
     >>> make("error_feedback", codec={"name": "maxmin", "bits": 4})
-    ErrorFeedback(codec=MaxMin(bits=4, bucket=512, rounding='nearest'))
+    ErrorFeedback(codec=MaxMin(bits=4, bucket=512, rounding='nearest'), decay=1.0)
     """
     return make_part("codec", CODECS, name, arguments)
 
@@ -55,13 +117,9 @@ def codec_of_wire(wire_id: int, bits: int, bucket: int) -> Codec:
     PayloadError
         When no codec has this number, or the codec never writes these bits and bucket.
     """
-    for codec in CODECS.values():
-        if codec.wire_id is not None and codec.wire_id == wire_id:
-            return _from_header(codec, bits, bucket)
-    raise PayloadError(f"payload of unknown codec {wire_id}; is the sender's msl newer?")
-
-
-def _from_header(codec: type[Codec], bits: int, bucket: int) -> Codec:
+    if wire_id not in _OF_WIRE:
+        raise PayloadError(f"payload of unknown codec {wire_id}; is the sender's msl newer?")
+    codec = _OF_WIRE[wire_id]
     try:
         made = codec.from_header(bits, bucket)
     except PlanError as error:

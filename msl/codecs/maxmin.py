@@ -1,13 +1,14 @@
 """Bucketed min-max quantiser of CGX: b-bit levels between the extremes of each bucket."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
-from msl.codecs.base import Codec, check_vector
+from msl.codecs.base import Codec, Shape, check_vector, refuse
+from msl.codecs.checks import check_bits, check_bucket, check_choice
+from msl.codecs.device import beside, to_host
 from msl.codecs.payload import HEADER_BYTES, Payload
-from msl.errors import DataError, PlanError
 from msl.types import Memory, Vector
 from msl_kernels.quantize import dequantize, n_buckets, packed_nbytes, quantize
 
@@ -53,19 +54,32 @@ class MaxMin(Codec):
     wire_id: ClassVar[int | None] = 1
 
     def __post_init__(self) -> None:
-        if not isinstance(self.bits, int) or not 2 <= self.bits <= 8:
-            raise PlanError(f"maxmin needs bits from 2 to 8, got {self.bits!r}")
-        if not isinstance(self.bucket, int) or self.bucket < 8 or self.bucket % 8:
-            raise PlanError(f"maxmin needs a bucket that is a multiple of 8, got {self.bucket!r}")
-        if self.rounding not in ("nearest", "stochastic"):
-            raise PlanError(
-                f"maxmin needs rounding 'nearest' or 'stochastic', got {self.rounding!r}"
-            )
+        check_bits("maxmin", self.bits, 2, 8)
+        check_bucket("maxmin", self.bucket)
+        check_choice("maxmin", "rounding", self.rounding, "nearest", "stochastic")
 
     @property
     def unbiased(self) -> bool:
         """Whether the rounding is stochastic."""
         return self.rounding == "stochastic"
+
+    @property
+    def use(self) -> str:
+        """Nearest rounding has half the error; its bias counts with few bits."""
+        return "unbiased" if self.unbiased else "error_feedback below 4 bits"
+
+    def omega(self, size: int) -> float | None:
+        """B / 2 (2^b - 1)^2: the range of a bucket is at most sqrt(2) |x|."""
+        return self._loss(size) if self.unbiased else None
+
+    def delta(self, size: int) -> float | None:
+        """1 less the same bound, where that is positive."""
+        loss = self._loss(size)
+        return 1 - loss if not self.unbiased and loss < 1 else None
+
+    def _loss(self, size: int) -> float:
+        top: int = 2**self.bits - 1
+        return min(self.bucket, size) / (2 * top * top)
 
     def encode(
         self,
@@ -82,18 +96,17 @@ class MaxMin(Codec):
         DataError
             When the vector is not 1-D, or a bucket has no finite range; names the first index.
         """
-        vector = check_vector(vector)
+        vector = check_vector(vector, device=True)
         dither = key if self.rounding == "stochastic" else None
         meta, packed, bad = quantize(vector, self.bits, self.bucket, dither)
-        if bad >= 0:
-            raise DataError(f"cannot encode: {vector[bad]} at index {bad}")
-        return Payload(self, len(vector), (meta, packed)), None
+        refuse(vector, bad)
+        return Payload(self, len(vector), (to_host(meta), to_host(packed))), None
 
     def decode(
         self, payload: Payload, *, reference: Vector | None = None, out: Vector | None = None
     ) -> Vector:
         """Return lo + unit * level."""
-        meta, packed = payload.buffers
+        meta, packed = (beside(out, buffer) for buffer in payload.buffers)
         decoded: Vector = dequantize(meta, packed, payload.size, self.bits, self.bucket, out)
         return decoded
 
@@ -110,7 +123,7 @@ class MaxMin(Codec):
         """Return a decoder, rounding to nearest: the header does not say how it was rounded."""
         return cls(bits, bucket)
 
-    def buffers(self, size: int) -> list[tuple[np.dtype[Any], tuple[int, ...]]]:
+    def buffers(self, size: int, count: int = 0, flags: int = 0) -> list[Shape]:
         """Two buffers: pairs (unit, lo) and packed levels."""
         return [
             (np.dtype(np.float32), (n_buckets(size, self.bucket), 2)),

@@ -1,16 +1,19 @@
 """No compression: float32 as it is."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
-from msl.codecs.base import Codec, check_vector
+from msl.codecs.base import Codec, Shape, check_vector, refuse_non_finite
 from msl.codecs.payload import HEADER_BYTES, Payload, padded
-from msl.errors import DataError
+from msl.errors import PayloadError
 from msl.types import Memory, Vector
 
-__all__ = ["Identity"]
+__all__ = ["NON_FINITE", "Identity"]
+
+NON_FINITE = 1
+"""Flag of a payload that holds NaN or Inf, and means it."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,16 @@ class Identity(Codec):
     name: ClassVar[str] = "none"
     unbiased: ClassVar[bool] = True
     wire_id: ClassVar[int | None] = 0
+    fields: ClassVar[frozenset[str]] = frozenset({"flags"})
+
+    @property
+    def use(self) -> str:
+        """As it is."""
+        return "exact"
+
+    def omega(self, size: int) -> float:
+        """0: nothing is lost."""
+        return 0.0
 
     def encode(
         self,
@@ -31,10 +44,7 @@ class Identity(Codec):
     ) -> tuple[Payload, Memory]:
         """Return a payload with a copy of the vector, so that the caller may reuse it."""
         vector = check_vector(vector)
-        finite = np.isfinite(vector)
-        if not finite.all():
-            first = int(np.argmin(finite))
-            raise DataError(f"cannot encode: {vector[first]} at index {first}")
+        refuse_non_finite(vector)
         return Payload(self, len(vector), (vector.copy(),)), None
 
     def decode(
@@ -50,6 +60,13 @@ class Identity(Codec):
         """32 bytes of header and 4 per number, padded to 8."""
         return HEADER_BYTES + padded(4 * size)
 
-    def buffers(self, size: int) -> list[tuple[np.dtype[Any], tuple[int, ...]]]:
+    def buffers(self, size: int, count: int = 0, flags: int = 0) -> list[Shape]:
         """One buffer: the values."""
         return [(np.dtype(np.float32), (size,))]
+
+    def check(self, payload: Payload) -> None:
+        """Refuse NaN and Inf that are not announced."""
+        if payload.flags not in (0, NON_FINITE):
+            raise PayloadError(f"none never writes flags {payload.flags}")
+        if not payload.flags and not np.isfinite(payload.buffers[0]).all():
+            raise PayloadError("none holds NaN or Inf without saying so")

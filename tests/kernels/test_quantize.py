@@ -65,6 +65,19 @@ def test_bytes_of_a_million(bits, bucket, nbytes):
     assert meta.nbytes + packed.nbytes == nbytes
 
 
+@pytest.mark.parametrize("n", [1, 9, B, 3 * B + 5])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_range_of_one_sign(n, sign):
+    x = sign * np.abs(normal(n))
+    assert_array_equal(quantize(x, 4, B)[0], slow_quantize(x, 4, B)[0])
+
+
+def test_minus_zero_is_below_zero():
+    for zeros, sign in ([0.0, -0.0], True), ([-0.0, -0.0], True), ([0.0, 0.0], False):
+        meta, _, _ = quantize(np.array(zeros, np.float32), 4, B)
+        assert np.signbit(meta[0, 1]) == sign
+
+
 vectors = arrays(np.float32, st.integers(1, 200), elements=st.floats(-1e6, 1e6, width=32))
 
 

@@ -1,71 +1,50 @@
 """Bucketed min-max quantiser on the CPU: two passes over a bucket while it lies in L1.
 
-What the compiler vectorises decides the speed: minimum and maximum run on integer keys in the
-order of the floats, levels go to a byte scratch, and groups of eight are packed by shifts of
-64-bit words. Four bits, the usual choice, go to their bytes at once. The functions own no memory
-(``_nrt=False``): counting the references of every slice would take as long as the arithmetic.
+What the compiler vectorises decides the speed: minimum and maximum run on integers, levels go to
+a byte scratch, and are packed from there. Dithers are drawn while the memory fetches the next
+bucket. The functions own no memory (``_nrt=False``): counting the references of every slice
+would take as long as the arithmetic.
 """
 
-from typing import Any
-
 import numpy as np
-from numba import njit, types
-from numba.extending import intrinsic
+from numba import njit
 
-from msl_kernels.philox import draw_on_cpu
-from msl_kernels.quantize.packing import pack, unpack
+from msl_kernels.dither import dither, draw_dithers
+from msl_kernels.quantize.packing import pack_part, unpack_part
+from msl_kernels.simd import prefer_wide, prefetch
 
 __all__ = ["dequantize_buckets", "quantize_buckets"]
 
-_FLIP = np.int32(0x7FFFFFFF)
-_INF_KEY = np.int32(0x7F800000)
+_INF = np.int32(0x7F800000)
+_MINUS_INF = np.uint32(0xFF800000)
 _TINY = np.float32(1e-10)
 _HALF = np.float32(0.5)
-_DITHER = np.float32(1.0 / 65536.0)
 _ONE = np.float32(1.0)
-_LOW = np.int32(0xFFFF)
-
-
-@njit(nogil=True, forceinline=True, _nrt=False)
-def _flip(raw):  # type: ignore[no-untyped-def]
-    """Return the bits of a float as a key that orders like the float; its own inverse."""
-    return np.int32(raw ^ ((raw >> np.int32(31)) & _FLIP))
+_draw, _prefer_wide = draw_dithers, prefer_wide
 
 
 @njit(nogil=True, forceinline=True, _nrt=False)
 def _range(raw):  # type: ignore[no-untyped-def]
-    """Return smallest and largest key of a bucket given as bits."""
-    low = np.int32(0x7FFFFFFF)
+    """Return the bits of the smallest and of the largest number of a bucket given as bits.
+
+    Bits order by magnitude within a sign; read without sign, negative numbers lie above the
+    others, read with sign below. So the greatest bits are the two ends of a range of both signs.
+    """
+    prefer_wide()
+    low = np.uint32(0)
     high = np.int32(-0x80000000)
     for i in range(len(raw)):
-        key = _flip(raw[i])
-        low = min(low, key)
-        high = max(high, key)
+        low = max(low, np.uint32(raw[i]))
+        high = max(high, raw[i])
+    if (high < 0) == (np.int32(low) < 0):
+        nearest = np.int32(0x7FFFFFFF)
+        for i in range(len(raw)):
+            nearest = min(nearest, raw[i])
+        if high < 0:
+            high = nearest
+        else:
+            low = np.uint32(nearest)
     return low, high
-
-
-@intrinsic
-def _prefer_wide(_typing_context):  # type: ignore[no-untyped-def]
-    """Let the loops of the calling function use 512-bit registers: Philox runs twice as fast.
-
-    LLVM holds back to 256 bits on many Intel CPUs. llvmlite's `add` refuses attributes it does
-    not know; LLVM ignores those it does not.
-    """
-
-    def emit(context: Any, builder: Any, _signature: Any, _arguments: Any) -> Any:
-        set.add(builder.function.attributes, '"prefer-vector-width"="512"')
-        return context.get_dummy_value()
-
-    return types.void(), emit
-
-
-@njit(nogil=True, forceinline=True, _nrt=False)
-def _draw(first_group, groups, key0, key1, words):  # type: ignore[no-untyped-def]
-    """Write the random words of `groups` groups; number i takes the i-th half-word."""
-    _prefer_wide()
-    for g in range(groups):
-        index = np.uint64(first_group) + np.uint64(g)
-        words[2 * g], words[2 * g + 1] = draw_on_cpu(index, key0, key1)
 
 
 @njit(nogil=True, forceinline=True, _nrt=False)
@@ -74,56 +53,17 @@ def _level(x, lo, inverse, r, top):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, forceinline=True, _nrt=False)
-def _dither(half):  # type: ignore[no-untyped-def]
-    return (np.float32(half) + _HALF) * _DITHER
-
-
-@njit(nogil=True, forceinline=True, _nrt=False)
-def _nibbles(x, lo, inverse, top, stochastic, words, packed):  # type: ignore[no-untyped-def]
-    """Quantise to 4 bits and pack: two neighbours to a byte."""
-    if stochastic:
-        halves = words.view(np.int32)
-        for i in range(len(packed)):
-            r0 = _dither(halves[i] & _LOW)
-            r1 = _dither((halves[i] >> np.int32(16)) & _LOW)
-            upper = _level(x[2 * i + 1], lo, inverse, r1, top) << np.int32(4)
-            packed[i] = np.uint8(_level(x[2 * i], lo, inverse, r0, top) | upper)
-    else:
-        for i in range(len(packed)):
-            upper = _level(x[2 * i + 1], lo, inverse, _HALF, top) << np.int32(4)
-            packed[i] = np.uint8(_level(x[2 * i], lo, inverse, _HALF, top) | upper)
-
-
-@njit(nogil=True, forceinline=True, _nrt=False)
-def _bytes(x, lo, inverse, top, stochastic, words, levels):  # type: ignore[no-untyped-def]
+def _levels(x, lo, inverse, top, stochastic, words, levels):  # type: ignore[no-untyped-def]
     """Quantise to a byte per number."""
+    prefer_wide()
     if stochastic:
         halves = words.view(np.uint16)
         for i in range(len(x)):
-            r = _dither(np.int32(halves[i]))
+            r = dither(np.int32(halves[i]))
             levels[i] = np.uint8(_level(x[i], lo, inverse, r, top))
     else:
         for i in range(len(x)):
             levels[i] = np.uint8(_level(x[i], lo, inverse, _HALF, top))
-
-
-@njit(nogil=True, forceinline=True, _nrt=False)
-def _emit(x, lo, inverse, top, stochastic, words, levels, bits, packed):  # type: ignore[no-untyped-def]
-    """Quantise a bucket; a cut last group has fewer than `bits` bytes to fill."""
-    groups = (len(x) + 7) // 8
-    if bits == 4 and 2 * len(packed) == len(x):
-        _nibbles(x, lo, inverse, top, stochastic, words, packed)
-        return
-    _bytes(x, lo, inverse, top, stochastic, words, levels)
-    for i in range(len(x), 8 * groups):
-        levels[i] = 0
-    if len(packed) == bits * groups:
-        pack(levels, bits, groups, packed)
-        return
-    whole = words.view(np.uint8)
-    pack(levels, bits, groups, whole)
-    for i in range(len(packed)):
-        packed[i] = whole[i]
 
 
 @njit(nogil=True, cache=True, error_model="numpy", _nrt=False)
@@ -141,10 +81,10 @@ def quantize_buckets(  # type: ignore[no-untyped-def]
         part = x[b * bucket : (b + 1) * bucket]
         room = packed[b * stride : b * stride + (len(part) * bits + 7) // 8]
         low, high = _range(raw[b * bucket : (b + 1) * bucket])
-        raw_meta[b, 0], raw_meta[b, 1] = _flip(high), _flip(low)
+        raw_meta[b, 0], raw_meta[b, 1] = high, low
         lo = meta[b, 1]
         spread = meta[b, 0] - lo
-        if high >= _INF_KEY or low <= ~_INF_KEY or not spread < np.inf:
+        if high >= _INF or low >= _MINUS_INF or not spread < np.inf:
             return b
         unit = spread / np.float32(top)
         meta[b, 0] = unit
@@ -152,14 +92,17 @@ def quantize_buckets(  # type: ignore[no-untyped-def]
             for i in range(len(room)):
                 room[i] = 0
             continue
+        prefetch(x, (b + 1) * bucket, (b + 2) * bucket)
         if stochastic:
-            _draw(b * (bucket // 8), (len(part) + 7) // 8, key0, key1, words)
-        _emit(part, lo, _ONE / unit, top, stochastic, words, levels, bits, room)
+            draw_dithers(b * (bucket // 8), (len(part) + 7) // 8, key0, key1, words)
+        _levels(part, lo, _ONE / unit, top, stochastic, words, levels)
+        pack_part(levels, len(part), bits, words.view(np.uint8), room)
     return -1
 
 
 @njit(nogil=True, forceinline=True, _nrt=False)
 def _write(levels, unit, lo, out, add):  # type: ignore[no-untyped-def]
+    prefer_wide()
     if add:
         for i in range(len(out)):
             out[i] += lo + unit * np.float32(np.int32(levels[i]))
@@ -169,20 +112,14 @@ def _write(levels, unit, lo, out, add):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, _nrt=False)
-def dequantize_buckets(meta, packed, first, last, bits, bucket, out, add, levels, whole):  # type: ignore[no-untyped-def]
+def dequantize_buckets(meta, packed, first, last, bits, bucket, out, add, levels, spare):  # type: ignore[no-untyped-def]
     """Decode buckets first..last-1 as lo + unit * level.
 
-    `levels` and `whole`, both (bucket,) uint8, are scratch.
+    `levels` and `spare`, both (bucket,) uint8, are scratch.
     """
     stride = bucket * bits // 8
     for b in range(first, last):
         part = out[b * bucket : (b + 1) * bucket]
-        groups = (len(part) + 7) // 8
-        room = packed[b * stride : b * stride + bits * groups]
-        if len(room) == bits * groups:
-            unpack(room, bits, groups, levels)
-        else:
-            for i in range(bits * groups):
-                whole[i] = room[i] if i < len(room) else 0
-            unpack(whole, bits, groups, levels)
+        room = packed[b * stride : b * stride + (len(part) + 7) // 8 * bits]
+        unpack_part(room, len(part), bits, spare, levels)
         _write(levels, meta[b, 0], meta[b, 1], part, add)

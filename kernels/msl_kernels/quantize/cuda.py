@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numba import config, cuda
 
+from msl_kernels.dither import ROUNDS
 from msl_kernels.philox import draw, split
 
 __all__ = ["THREADS", "dequantize", "dequantize_kernel", "quantize", "quantize_kernel"]
@@ -103,19 +104,42 @@ def _first_bad(x, start, stop):  # type: ignore[no-untyped-def]
 
 
 @cuda.jit(device=True)
+def _dither(early, late, j):  # type: ignore[no-untyped-def]
+    """Return the dither of number j of a group."""
+    half = ((early if j < 4 else late) >> np.uint64(16 * (j % 4))) & _LOW
+    return _mul(_add(np.float32(half), _HALF), _DITHER)
+
+
+@cuda.jit(device=True)
 def _group(x, first, stop, lo, inverse, top, bits, stochastic, key0, key1):  # type: ignore[no-untyped-def]
     """Return the packed levels of up to 8 numbers."""
     word = np.uint64(0)
     early, late = np.uint64(0), np.uint64(0)
     if stochastic:
-        early, late = _draw(np.uint64(first // 8), key0, key1)
+        early, late = _draw(np.uint64(first // 8), key0, key1, ROUNDS)
     for j in range(min(8, stop - first)):
-        r = _HALF
-        if stochastic:
-            half = ((early if j < 4 else late) >> np.uint64(16 * (j % 4))) & _LOW
-            r = _mul(_add(np.float32(half), _HALF), _DITHER)
+        r = _dither(early, late, j) if stochastic else _HALF
         scaled = _add(_mul(_add(x[first + j], -lo), inverse), r)
         word |= np.uint64(min(np.int32(scaled), top)) << np.uint64(j * bits)
+    return word
+
+
+@cuda.jit(device=True)
+def _store(word, packed, first, n, bits):  # type: ignore[no-untyped-def]
+    """Write the word of the group that starts at number `first`; the last one adds the padding."""
+    at = first // 8 * bits
+    end = packed.shape[0] if first + 8 >= n else at + bits
+    for i in range(at, end):
+        packed[i] = np.uint8(word & np.uint64(255))
+        word >>= np.uint64(8)
+
+
+@cuda.jit(device=True)
+def _load(packed, g, bits):  # type: ignore[no-untyped-def]
+    """Return the word of group g."""
+    word = np.uint64(0)
+    for i in range(min(bits, packed.shape[0] - g * bits)):
+        word |= np.uint64(packed[g * bits + i]) << np.uint64(8 * i)
     return word
 
 
@@ -143,12 +167,7 @@ def quantize_kernel(x, bits, bucket, stochastic, key0, key1, meta, packed, bad):
             if finite and unit >= _TINY:
                 inverse = np.float32(1.0) / unit
                 word = _group(x, first, stop, lo, inverse, top, bits, stochastic, key0, key1)
-            # The last group also writes the padding.
-            at = first // 8 * bits
-            end = packed.shape[0] if first + 8 >= n else at + bits
-            for i in range(at, end):
-                packed[i] = np.uint8(word & np.uint64(255))
-                word >>= np.uint64(8)
+            _store(word, packed, first, n, bits)
         # The range of the next bucket overwrites what the slowest thread may still read.
         cuda.syncthreads()
 
@@ -159,9 +178,7 @@ def dequantize_kernel(meta, packed, bits, bucket, out, add):  # type: ignore[no-
     n = out.shape[0]
     mask = np.uint64((1 << bits) - 1)
     for g in range(cuda.grid(1), (n + 7) // 8, cuda.gridsize(1)):
-        word = np.uint64(0)
-        for i in range(min(bits, packed.shape[0] - g * bits)):
-            word |= np.uint64(packed[g * bits + i]) << np.uint64(8 * i)
+        word = _load(packed, g, bits)
         b = 8 * g // bucket
         unit, lo = meta[b, 0], meta[b, 1]
         for j in range(min(8, n - 8 * g)):

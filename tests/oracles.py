@@ -376,3 +376,38 @@ def from_nonuniform(norms, levels, signs, s, bucket):
     """+-norm * 2^(level - s - 1) in float32."""
     share = np.where(levels > 0, 2.0 ** (levels.astype(int) - s - 1.0), 0).astype(np.float32)
     return np.repeat(norms, bucket)[: len(levels)] * np.where(signs, -share, share)
+
+
+def qsgd_norm(part, norm):
+    """The norm of a bucket in float32; squares summed in float64 by 64 strided partial sums."""
+    if norm == "linf":
+        return np.abs(part).max()
+    padded = np.zeros(-(-len(part) // 64) * 64)
+    padded[: len(part)] = part
+    sums = np.zeros(64)
+    for row in padded.reshape(-1, 64):
+        sums = sums + row * row
+    while len(sums) > 1:
+        sums = sums[: len(sums) // 2] + sums[len(sums) // 2 :]
+    return np.float32(np.sqrt(sums[0]))
+
+
+def qsgd(x, s, bucket, norm, key):
+    """Norms and signed levels, bucket by bucket, in float32."""
+    x = np.asarray(x, np.float32)
+    r = dither(len(x), key)
+    norms, levels = [], np.zeros(len(x), np.int32)
+    for start in range(0, len(x), bucket):
+        part = x[start : start + bucket]
+        norms.append(qsgd_norm(part, norm))
+        with np.errstate(divide="ignore", over="ignore"):
+            scale = np.float32(s) / norms[-1]
+        if np.isfinite(scale):
+            level = np.minimum(np.floor(np.abs(part) * scale + r[start : start + bucket]), s)
+            levels[start : start + bucket] = np.where(part < 0, -level, level)
+    return np.array(norms, np.float32), levels
+
+
+def qsgd_decode(norms, levels, s, bucket):
+    """Level * (norm / s) in float32."""
+    return levels.astype(np.float32) * np.repeat(norms / np.float32(s), bucket)[: len(levels)]

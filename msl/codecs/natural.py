@@ -7,6 +7,7 @@ import numpy as np
 
 from msl.codecs.base import Codec, Shape, check_vector, refuse
 from msl.codecs.payload import HEADER_BYTES, Payload, padded
+from msl.errors import PayloadError
 from msl.types import Memory, Vector
 from msl_kernels.powers import natural, unnatural
 
@@ -61,3 +62,8 @@ class Natural(Codec):
         """Return exponents, and packed signs."""
         octets = np.dtype(np.uint8)
         return [(octets, (size,)), (octets, (padded(-(-size // 8)),))]
+
+    def check(self, payload: Payload) -> None:
+        """Refuse the exponent of Inf and NaN."""
+        if (payload.buffers[0] == 255).any():
+            raise PayloadError("natural holds an exponent that no number has")

@@ -38,6 +38,11 @@ if config.ENABLE_CUDASIM:
             return np.float32(a + b)
 
     @cuda.jit(device=True)
+    def _div(a, b):  # type: ignore[no-untyped-def]
+        with np.errstate(over="ignore"):
+            return np.float32(a / b)
+
+    @cuda.jit(device=True)
     def _bits(x):  # type: ignore[no-untyped-def]
         return x.view(np.int32)
 
@@ -55,6 +60,10 @@ else:
     @cuda.jit(device=True)
     def _add(a, b):  # type: ignore[no-untyped-def]
         return libdevice.fadd_rn(a, b)
+
+    @cuda.jit(device=True)
+    def _div(a, b):  # type: ignore[no-untyped-def]
+        return libdevice.fdiv_rn(a, b)
 
     @cuda.jit(device=True)
     def _bits(x):  # type: ignore[no-untyped-def]

@@ -1,10 +1,16 @@
-"""Run benchmarks: ``python -m msl_pipelines.bench [rounds|kernels|tracking|all]``."""
+"""Run benchmarks: ``python -m msl_pipelines.bench [PART]``, one of PARTS or all."""
 
 import sys
 
-from msl_pipelines.bench import kernels, rounds, tracking
+from msl_pipelines.bench import accuracy, codecs, kernels, rounds, tracking
 
-PARTS = {"rounds": rounds.main, "kernels": kernels.main, "tracking": tracking.main}
+PARTS = {
+    "rounds": rounds.main,
+    "kernels": kernels.main,
+    "codecs": codecs.main,
+    "accuracy": accuracy.main,
+    "tracking": tracking.main,
+}
 
 
 def main(part: str = "all") -> None:

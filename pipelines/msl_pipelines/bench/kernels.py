@@ -1,9 +1,5 @@
 """Speed of the kernels beside what the memory gives in the same run, on one thread and on all."""
 
-from collections.abc import Callable
-from time import perf_counter
-from typing import Any
-
 import numba
 import numpy as np
 from numba import njit, prange
@@ -13,8 +9,9 @@ from rich.table import Table
 
 from msl_kernels.order import median, trimmed_mean
 from msl_kernels.quantize import dequantize, n_buckets, packed_nbytes, quantize
+from msl_pipelines.bench.timing import median_of as seconds
 
-REPEATS, NUMBERS, BUCKET, KEY, COLUMNS = 9, 10_000_000, 512, 1, 1_000_000
+NUMBERS, BUCKET, KEY, COLUMNS = 10_000_000, 512, 1, 1_000_000
 
 __all__ = ["main"]
 
@@ -31,16 +28,6 @@ def _read(x):  # type: ignore[no-untyped-def]
 def _copy(x, out):  # type: ignore[no-untyped-def]
     for i in prange(len(x)):
         out[i] = x[i]
-
-
-def seconds(call: Callable[..., Any], *arguments: Any) -> float:
-    """Return the median time of a call, the first one (it may compile) left out."""
-    times = []
-    for _ in range(REPEATS + 1):
-        start = perf_counter()
-        call(*arguments)
-        times.append(perf_counter() - start)
-    return float(np.median(times[1:]))
 
 
 def _normal(*shape: int) -> NDArray[np.float32]:
@@ -85,7 +72,7 @@ def main() -> None:
     for count in counts:
         numba.set_num_threads(count)
         columns.append((streams(), orders()))
-    table = Table(title=f"{NUMBERS:.0e} float32, bucket {BUCKET}, medians of {REPEATS}")
+    table = Table(title=f"{NUMBERS:.0e} float32, bucket {BUCKET}, medians of 9")
     table.add_column("kernel")
     table.add_column("unit")
     for count in counts:

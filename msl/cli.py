@@ -9,9 +9,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
 
 from msl import aggregators, algorithms, attacks, codecs, collectives, models, sources, trust
 from msl.cluster import Executor, open_executor
+from msl.codecs.facts import facts
 from msl.compare import Outcome, compare, run_cell, tracked
 from msl.config import Config, load_config
 from msl.errors import MslError, PlanError
@@ -86,15 +88,18 @@ def list_(
         str | None, typer.Argument(help="One of the families; all if left out.")
     ] = None,
 ) -> None:
-    """List what exists, one line each."""
+    """List what exists, one line each; of codecs also what they cost and need."""
     if family is not None and family not in FAMILIES:
         raise PlanError(f"unknown family {family!r}; choose from: {', '.join(FAMILIES)}")
     console = Console()
     for title, table in FAMILIES.items():
         if family in (None, title):
             console.print(f"[bold]{title}[/bold]")
+            lines = Table.grid(padding=(0, 2))
             for name, part in table.items():
-                console.print(f"  {name:18} {escape(summary(part))}", highlight=False)
+                known = facts(part) if issubclass(part, codecs.Codec) else ()
+                lines.add_row(f"  {name}", *known, escape(summary(part)))
+            console.print(lines)
 
 
 @contextmanager

@@ -32,9 +32,8 @@ def _draw_lanes(_typing_context, _group, _key0, _key1, words, _at):  # type: ign
     """Write the words of counters group..group+31 from words[at] on."""
 
     def emit(context, builder, _signature, arguments):  # type: ignore[no-untyped-def]
-        group, key0, key1 = (
-            Lanes(builder, splat(builder, value, _LANES)) for value in arguments[:3]
-        )
+        *seeds, out, at = arguments
+        group, key0, key1 = (Lanes(builder, splat(builder, seed, _LANES)) for seed in seeds)
         lanes = range(_LANES)
         counters = group + Lanes(builder, ir.Constant(group.value.type, list(lanes)))
         early, late = draw(counters, key0, key1, ROUNDS)
@@ -42,7 +41,7 @@ def _draw_lanes(_typing_context, _group, _key0, _key1, words, _at):  # type: ign
             ir.VectorType(ir.IntType(32), 2 * _LANES), [i for j in lanes for i in (j, j + _LANES)]
         )
         both = builder.shuffle_vector(early.value, late.value, order)
-        builder.store(both, address(context, builder, words, *arguments[3:], both.type), align=8)
+        builder.store(both, address(context, builder, words, out, at, both.type), align=8)
         return context.get_dummy_value()
 
     word = types.uint64

@@ -25,9 +25,10 @@ def split(key: int) -> tuple[np.uint64, np.uint64]:
 def draw(index, key0, key1, rounds=10):  # type: ignore[no-untyped-def]
     """Return 128 random bits as two uint64: words 0 and 1, words 2 and 3, the lower word first.
 
-    The one source of the CPU and the CUDA function, and of the instructions for `simd.Lanes`. A 32-bit word has a 64-bit lane to itself:
-    products need no widening, and what gathers in the upper half of a lane is cut only where it
-    would count. A loop over `index` vectorises, the rounds unrolled inside it.
+    The one source of the CPU and the CUDA function, and of the instructions for `simd.Lanes`. A
+    32-bit word has a 64-bit lane to itself: products need no widening, and what gathers in the
+    upper half of a lane is cut only where it would count. A loop over `index` vectorises, the
+    rounds unrolled inside it.
 
     Parameters
     ----------

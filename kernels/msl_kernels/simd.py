@@ -23,7 +23,9 @@ def splat(builder: Any, value: Any, lanes: int) -> Any:
     """Return a vector of one value."""
     empty = ir.Constant(ir.VectorType(value.type, lanes), ir.Undefined)
     first = builder.insert_element(empty, value, ir.Constant(_INT, 0))
-    return builder.shuffle_vector(first, empty, ir.Constant(ir.VectorType(_INT, lanes), [0] * lanes))
+    return builder.shuffle_vector(
+        first, empty, ir.Constant(ir.VectorType(_INT, lanes), [0] * lanes)
+    )
 
 
 def address(context: Any, builder: Any, kind: Any, array: Any, at: Any, pointee: Any) -> Any:
@@ -83,8 +85,9 @@ class Lanes:
 def prefer_wide(_typing_context):  # type: ignore[no-untyped-def]
     """Let the loops of the calling function use 512-bit registers.
 
-    Belongs in the function that holds the loop: it is vectorised before it is inlined. LLVM holds back to 256 bits on many Intel CPUs. llvmlite's `add` refuses attributes it does
-    not know; LLVM ignores those it does not.
+    Belongs in the function that holds the loop: it is vectorised before it is inlined. LLVM
+    holds back to 256 bits on many Intel CPUs. llvmlite's `add` refuses attributes it does not
+    know; LLVM ignores those it does not.
     """
 
     def emit(context: Any, builder: Any, _signature: Any, _arguments: Any) -> Any:
@@ -102,9 +105,10 @@ def prefetch(_typing_context, array, _first, _last):  # type: ignore[no-untyped-
         kind = ir.FunctionType(ir.VoidType(), [_BYTES, _INT, _INT, _INT])
         fetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
         read, near, data = (ir.Constant(_INT, flag) for flag in (0, 3, 1))
+        numbers, first, last = arguments
         step = context.get_constant(types.intp, _LINE * 8 // array.dtype.bitwidth)
-        with cgutils.for_range_slice(builder, arguments[1], arguments[2], step) as (at, _):
-            line = address(context, builder, array, arguments[0], at, ir.IntType(8))
+        with cgutils.for_range_slice(builder, first, last, step) as (at, _):
+            line = address(context, builder, array, numbers, at, ir.IntType(8))
             builder.call(fetch, [line, read, near, data])
         return context.get_dummy_value()
 
@@ -116,7 +120,8 @@ def load_word(_typing_context, octets, _at):  # type: ignore[no-untyped-def]
     """Return the eight bytes from byte `at` on."""
 
     def emit(context, builder, _signature, arguments):  # type: ignore[no-untyped-def]
-        pointer = address(context, builder, octets, *arguments, _WORD)
+        array, at = arguments
+        pointer = address(context, builder, octets, array, at, _WORD)
         return builder.load(pointer, align=1)
 
     return types.uint64(octets, types.intp), emit
@@ -127,9 +132,8 @@ def store_word(_typing_context, octets, _at, _word):  # type: ignore[no-untyped-
     """Write eight bytes from byte `at` on."""
 
     def emit(context, builder, _signature, arguments):  # type: ignore[no-untyped-def]
-        builder.store(
-            arguments[2], address(context, builder, octets, *arguments[:2], _WORD), align=1
-        )
+        array, at, word = arguments
+        builder.store(word, address(context, builder, octets, array, at, _WORD), align=1)
         return context.get_dummy_value()
 
     return types.void(octets, types.intp, types.uint64), emit

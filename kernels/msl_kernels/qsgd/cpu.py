@@ -58,9 +58,7 @@ def _add_halves(_typing_context, sums):  # type: ignore[no-untyped-def]
     def emit(context, builder, _signature, arguments):  # type: ignore[no-untyped-def]
         doubles = ir.VectorType(ir.DoubleType(), PARTIALS)
         zero = context.get_constant(types.intp, 0)
-        total = builder.load(
-            address(context, builder, sums, arguments[0], zero, doubles), align=8
-        )
+        total = builder.load(address(context, builder, sums, arguments[0], zero, doubles), align=8)
         half = PARTIALS // 2
         while half:
             lower, upper = (

@@ -45,7 +45,8 @@ def marked(monkeypatch: pytest.MonkeyPatch) -> None:
     def interface(array: Any) -> dict[str, Any]:
         return {"typestr": array.dtype.str, "strides": None, "shape": array.shape}
 
-    monkeypatch.setattr(FakeCUDAArray, "__cuda_array_interface__", property(interface), raising=False)
+    name = "__cuda_array_interface__"
+    monkeypatch.setattr(FakeCUDAArray, name, property(interface), raising=False)
     monkeypatch.setattr(cuda, "as_cuda_array", lambda array: array, raising=False)
 
 

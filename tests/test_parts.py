@@ -24,6 +24,7 @@ FAMILIES: dict[str, tuple[Mapping[str, Any], Callable[..., Any]]] = {
 NEEDED: dict[str, dict[str, Any]] = {
     "trimmed_mean": {"f": 2},
     "error_feedback": {"codec": {"name": "maxmin", "bits": 2}},
+    "pass_through": {"codec": {"name": "maxmin", "bits": 2}},
     "softmax": {"n_features": 4, "n_classes": 3},
     "torch": {"module": nn.Linear, "arguments": (4, 3)},
     "mlp": {"n_features": 4, "hidden": [5, 6]},

@@ -23,7 +23,7 @@ _SHIFT = np.float32(0.5 / 65536.0)
 
 @njit(nogil=True, forceinline=True, _nrt=False, fastmath={"contract"})
 def dither(half):  # type: ignore[no-untyped-def]
-    """Return r of a half-word; exact, hence the same with or without a fused multiply-add."""
+    """Return r of a half-word: exact, hence the same with or without a fused multiply-add."""
     return np.float32(half) * _UNIT + _SHIFT
 
 

@@ -1,4 +1,4 @@
-"""A source that lies about its labels; for simulation only."""
+"""A source that learns from corrupted rows; for simulation only."""
 
 from dataclasses import dataclass, field
 
@@ -12,14 +12,14 @@ __all__ = ["CorruptedSource"]
 
 @dataclass(frozen=True)
 class CorruptedSource(Source):
-    """Wraps a source and keeps its name: nothing but the labels gives it away.
+    """Wraps a source and keeps its name: nothing but its rows gives it away.
 
     Parameters
     ----------
     source : Source
         The honest one.
     attack : DataAttack
-        What happens to the labels.
+        What happens to the rows.
     n_classes : int
         Classes of the whole run; one source may not have seen them all.
     """
@@ -33,7 +33,7 @@ class CorruptedSource(Source):
         object.__setattr__(self, "name", self.source.name)
 
     def load(self) -> Data:
-        """Return the inner rows with corrupted labels.
+        """Return the inner rows, corrupted.
 
         Raises
         ------
@@ -46,6 +46,5 @@ class CorruptedSource(Source):
                 f"source {self.name!r}: {self.attack.name} needs class numbers "
                 f"0..{self.n_classes - 1}, got {data.y.dtype} up to {data.y.max()}"
             )
-        return check_data(
-            self.name, data.X, self.attack.corrupt(data.y, self.n_classes), data.weight
-        )
+        corrupted = self.attack.corrupt_data(data, self.n_classes)
+        return check_data(self.name, corrupted.X, corrupted.y, corrupted.weight)

@@ -121,6 +121,10 @@ KERNELS = {
         "quantize_kernel": (numbers, size, size, flag, word, word, pairs, octets, counts),
         "dequantize_kernel": (pairs, octets, size, size, numbers, flag),
     },
+    "qsgd.cuda": {
+        "quantize_kernel": (numbers, size, size, flag, word, word, numbers, octets, counts),
+        "dequantize_kernel": (numbers, octets, size, size, numbers, flag),
+    },
     "order.cuda": {"trimmed_mean_kernel": (pairs, size, numbers)},
     "hadamard.cuda": {
         "rotate_kernel": (numbers, size, word, word, numbers),

@@ -185,30 +185,58 @@ def test_norm_beyond_float32_names_the_largest():
     assert quantize(x, 4, B, "linf")[2] == -1
 
 
-@simulated
-@pytest.mark.parametrize("norm", NORMS)
-@pytest.mark.parametrize(("n", "bits"), [(1, 4), (9, 8), (150, 2), (333, 3)])
-def test_the_simulator_equals_the_cpu(n, bits, norm):
+# Arrays of the simulator do not say that they lie on a device: there, past the public door.
+def quantize_there(x, bits, bucket, norm, key=0, packed=None):
+    if config.ENABLE_CUDASIM:
+        return qsgd_cuda.quantize(x, bits, bucket, norm == "l2", key, None, packed)
+    return quantize(x, bits, bucket, norm, key, None, packed)
+
+
+DEQUANTIZE_THERE = qsgd_cuda.dequantize if config.ENABLE_CUDASIM else dequantize
+
+
+def same_qsgd(n, bits, bucket, norm):
     x = normal(n)
-    x[B : 2 * B] = 1e-40
-    norms, packed, _ = quantize(x, bits, B, norm, KEY)
+    x[bucket : 2 * bucket] = 1e-40
+    norms, packed, _ = quantize(x, bits, bucket, norm, KEY)
+    # A used buffer: every byte must be written.
     used = cuda.to_device(np.full(len(packed), 255, np.uint8))
-    euclidean = norm == "l2"
-    its = qsgd_cuda.quantize(cuda.to_device(x), bits, B, euclidean, KEY, None, used)
-    assert its[2] == -1
-    assert_array_equal(its[0].copy_to_host(), norms)
-    assert_array_equal(its[1].copy_to_host(), packed)
-    decoded = qsgd_cuda.dequantize(its[0], its[1], n, bits, B, None, False)
-    expected = dequantize(norms, packed, n, bits, B)
+    its_norms, its_packed, bad = quantize_there(cuda.to_device(x), bits, bucket, norm, KEY, used)
+    assert bad == -1
+    assert_array_equal(its_norms.copy_to_host(), norms)
+    assert_array_equal(its_packed.copy_to_host(), packed)
+    decoded = DEQUANTIZE_THERE(its_norms, its_packed, n, bits, bucket, None, False)
+    expected = dequantize(norms, packed, n, bits, bucket)
     assert_array_equal(decoded.copy_to_host(), expected)
-    qsgd_cuda.dequantize(its[0], its[1], n, bits, B, decoded, True)
+    DEQUANTIZE_THERE(its_norms, its_packed, n, bits, bucket, decoded, True)
     assert_array_equal(decoded.copy_to_host(), expected + expected)
 
 
-@simulated
-@pytest.mark.parametrize("norm", NORMS)
-def test_first_bad_index_on_the_simulator(norm):
+def same_first_bad(norm):
     x = normal(3 * B)
     x[[B + 9, 2 * B + 1]] = np.nan, np.inf
-    euclidean = norm == "l2"
-    assert qsgd_cuda.quantize(cuda.to_device(x), 4, B, euclidean, 0, None, None)[2] == B + 9
+    assert quantize_there(cuda.to_device(x), 4, B, norm)[2] == B + 9
+
+
+@simulated
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize(("n", "bits"), [(1, 4), (9, 8), (150, 2), (333, 3)])
+def test_qsgd_on_the_simulator(n, bits, norm):
+    same_qsgd(n, bits, B, norm)
+
+
+@simulated
+@pytest.mark.parametrize("norm", NORMS)
+def test_first_bad_on_the_simulator(norm):
+    same_first_bad(norm)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(
+    config.ENABLE_CUDASIM or not cuda.is_available(), reason="needs a real CUDA device"
+)
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+def test_qsgd_on_a_device(bits, norm):
+    same_qsgd(1_000_003, bits, 512, norm)
+    same_first_bad(norm)

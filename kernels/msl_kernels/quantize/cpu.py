@@ -20,7 +20,6 @@ _MINUS_INF = np.uint32(0xFF800000)
 _TINY = np.float32(1e-10)
 _HALF = np.float32(0.5)
 _ONE = np.float32(1.0)
-_draw, _prefer_wide = draw_dithers, prefer_wide
 
 
 @njit(nogil=True, forceinline=True, _nrt=False)

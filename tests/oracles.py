@@ -411,3 +411,30 @@ def qsgd(x, s, bucket, norm, key):
 def qsgd_decode(norms, levels, s, bucket):
     """Level * (norm / s) in float32."""
     return levels.astype(np.float32) * np.repeat(norms / np.float32(s), bucket)[: len(levels)]
+
+
+def squared_distances(rows):
+    """Sums of squared differences, pair by pair, in float64."""
+    rows = np.asarray(rows, np.float64)
+    return np.array([[((x - y) ** 2).sum() for y in rows] for x in rows])
+
+
+def gram(rows, centre=None):
+    """Inner products of rows - centre, pair by pair, in float64; and the sums of magnitudes."""
+    rows = np.asarray(rows, np.float64) - (0.0 if centre is None else np.float64(centre))
+    inner = np.array([[(x * y).sum() for y in rows] for x in rows])
+    return inner, np.array([[np.abs(x * y).sum() for y in rows] for x in rows])
+
+
+def combine(shares, rows):
+    """Weighted sums, row by row: share * x + sum in fractions, rounded to float64 each time."""
+    from fractions import Fraction
+
+    found = np.zeros((len(shares), rows.shape[1]), np.float32)
+    for k, weights in enumerate(shares):
+        for c, column in enumerate(rows.T):
+            total = 0.0
+            for share, x in zip(weights, column, strict=True):
+                total = float(Fraction(float(share)) * Fraction(float(x)) + Fraction(total))
+            found[k, c] = np.float32(total)
+    return found

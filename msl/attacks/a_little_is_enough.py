@@ -28,7 +28,7 @@ class ALittleIsEnough(Attack):
     References
     ----------
     Baruch, Baruch, Goldberg: A little is enough: circumventing defenses for distributed learning.
-    NeurIPS 2019, algorithm 3.
+    NeurIPS 2019.
 
     Examples
     --------
@@ -54,12 +54,12 @@ class ALittleIsEnough(Attack):
 
 
 def unnoticed_z(n_honest: int, n_corrupted: int) -> float:
-    """Return z = Phi^-1((h - s) / h), where h sources are honest and s of them must support the lie.
+    """Return z = Phi^-1((h - s) / h) for h honest sources, s of which must support the lie.
 
     With c corrupted among n = h + c sources, s = floor(n/2 + 1) - c of the honest ones make a
-    majority with them. Colluders that are a majority by themselves still ask for s = 1. Below
-    about a quarter of corrupted sources z is negative: the lie is on the other side of the mean,
-    as the formula has it. No spread, no z: 0 for h = 1.
+    majority with them; colluders that are a majority by themselves still ask for s = 1. A single
+    liar finds too few supporters, and so do two for even n: z <= 0. 0 for h = 1, which has no
+    spread to hide in.
 
     Examples
     --------
@@ -67,6 +67,6 @@ def unnoticed_z(n_honest: int, n_corrupted: int) -> float:
     0.43
     """
     supporters = max((n_honest + n_corrupted) // 2 + 1 - n_corrupted, 1)
-    # Nobody is left unconvinced only for n <= 2 or h = 1; Phi^-1(0) is no number.
+    # Only h = 1 (or n <= 2) leaves nobody unconvinced, and Phi^-1(0) is no number.
     unconvinced = n_honest - supporters
     return NormalDist().inv_cdf(unconvinced / n_honest) if unconvinced > 0 else 0.0

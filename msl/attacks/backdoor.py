@@ -117,5 +117,5 @@ class Backdoor(DataAttack):
         if max(columns) >= X.shape[1]:
             raise PlanError(f"backdoor sets feature {max(columns)} but rows have {X.shape[1]}")
         X = X.copy()
-        X[np.ix_(rows, columns)] = self.pattern
+        X[rows[:, None], np.array(columns)] = self.pattern
         return X

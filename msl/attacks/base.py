@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from numpy.typing import NDArray
 
@@ -39,7 +39,7 @@ class Scene:
     aggregate: Callable[[Rows], Vector] | None = None
 
     @classmethod
-    def imagined(cls, honest: Rows, n_corrupted: int, key: int) -> "Scene":
+    def imagined(cls, honest: Rows, n_corrupted: int, key: int) -> Self:
         """Return a round 0 in which every corrupted source would have sent the honest mean."""
         return cls(honest, copies(mean_of(honest), n_corrupted), key, round=0)
 

@@ -29,7 +29,7 @@ class Delayed(Attack):
     References
     ----------
     Allen-Zhu, Ebrahimian, Li, Alistarh: Byzantine-resilient non-convex stochastic gradient
-    descent. ICLR 2021, section 5 ("delayed-gradient attack").
+    descent. ICLR 2021 ("delayed-gradient attack").
     """
 
     delay: int = 10

@@ -27,7 +27,7 @@ class Mimic(Attack):
     References
     ----------
     Karimireddy, He, Jaggi: Byzantine-robust learning on heterogeneous datasets via bucketing.
-    ICLR 2022, section 3.2; the paper picks the source along the direction of largest variance.
+    ICLR 2022; the paper picks the source along the direction of largest variance.
     """
 
     index: int = 0

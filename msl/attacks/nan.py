@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-import numpy as np
-
 from msl.attacks.base import Attack, Scene
 from msl.errors import PlanError
 from msl.types import Memory, Rows

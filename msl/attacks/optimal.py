@@ -40,9 +40,9 @@ class Optimal(Attack):
     References
     ----------
     Shejwalkar, Houmansadr: Manipulating the Byzantine: optimizing model poisoning attacks and
-    defenses for federated learning. NDSS 2021. Farhadkhani, Guerraoui, Gupta, Pinot, Stephan:
-    Byzantine machine learning made easy by resilient averaging of momentums. ICML 2022 (the same
-    search over both families).
+    defenses for federated learning. NDSS 2021. Allouah, Farhadkhani, Guerraoui, Gupta,
+    Pinot, Stephan: Fixing by mixing: a recipe for optimal Byzantine ML under heterogeneity.
+    AISTATS 2023 (a line search over both families).
     """
 
     family: Family = "a_little_is_enough"
@@ -102,7 +102,9 @@ class Optimal(Attack):
 
     def _search(self, damage: Callable[[float], float]) -> float:
         """Return the factor of the largest damage seen in `evaluations` looks."""
-        grid = np.linspace(self.start, self.start + self.delta, self.evaluations // 2).tolist()
+        grid: list[float] = np.linspace(
+            self.start, self.start + self.delta, self.evaluations // 2
+        ).tolist()
         seen = {factor: damage(factor) for factor in grid}
         best = max(range(len(grid)), key=lambda i: seen[grid[i]])
         low, high = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]

@@ -29,7 +29,7 @@ class SafeguardScaled(Attack):
     References
     ----------
     Allen-Zhu, Ebrahimian, Li, Alistarh: Byzantine-resilient non-convex stochastic gradient
-    descent. ICLR 2021, section 5 ("safeguard attack").
+    descent. ICLR 2021 ("safeguard attack").
     """
 
     scale: float = 0.4

@@ -73,6 +73,8 @@ class Config(_Strict):
     per_round: int | None = Field(default=None, ge=1)
     evaluate_every: int = Field(default=1, ge=1)
     on_failure: Literal["raise", "drop"] = "raise"
+    weights: Literal["auto", "rows", "equal"] = "auto"
+    trusted: int = Field(default=0, ge=0)
     data: DataConfig
     model: Part = Field(default_factory=lambda: {"name": "softmax"})
     algorithm: Part = Field(default_factory=lambda: {"name": "fedavg"})
@@ -153,6 +155,8 @@ class Config(_Strict):
             seed=self.seed,
             evaluate_every=self.evaluate_every,
             on_failure=self.on_failure,
+            weights=self.weights,
+            trusted=self.trusted,
         )
         _at("aggregator", plan.aggregator.check, self.per_round or n)
         plan.check(n)

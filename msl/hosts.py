@@ -5,36 +5,34 @@ that leave a host are payloads (to the meeting host), the model (from it) and re
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from time import perf_counter
-from typing import Any
 
 import numpy as np
 
-from msl.attacks.base import Attack, DataAttack
+from msl.attacks.base import DataAttack
 from msl.codecs.base import Codec
-from msl.codecs.none import Identity
-from msl.codecs.parts import Parts, bits_of_blocks
 from msl.codecs.payload import Payload
-from msl.errors import DataError, MslError, PayloadError, SourceError
+from msl.errors import SourceError
 from msl.models.base import Model
 from msl.plan import Plan
 from msl.random import derive
 from msl.sources.base import Source, info_of
 from msl.sources.corrupted import CorruptedSource
-from msl.types import Data, Memory, Report, Rows, SourceInfo, Vector
+from msl.types import Data, Memory, SourceInfo, Vector
 
 __all__ = [
     "Delivery",
     "Host",
-    "Met",
-    "State",
+    "Kept",
+    "Sent",
     "Worked",
     "alone",
-    "begin",
+    "delivery_of",
     "hold",
+    "infos_of",
+    "judge",
     "load_held_out",
-    "meet",
     "work",
 ]
 
@@ -85,26 +83,6 @@ class Worked:
     memories: dict[int, Kept]
 
 
-@dataclass(frozen=True)
-class State:
-    """Where a run stands between two rounds; lives where payloads meet."""
-
-    params: Vector
-    server: Any
-    memory: Memory
-    bytes_total: int
-    layers: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Met:
-    """The state after a round, the model as it is sent down, and what the client hears."""
-
-    state: State
-    model: Payload
-    report: Report | None
-
-
 def hold(plan: Plan, place: str, sources: Sequence[tuple[int, Source]]) -> Host:
     """Load sources at their place; corrupted ones with the labels they lie about."""
     data, infos = {}, {}
@@ -127,29 +105,6 @@ def infos_of(host: Host) -> dict[int, SourceInfo]:
 def load_held_out(source: Source) -> Data:
     """Load the rows on which the model is judged."""
     return source.load()
-
-
-def begin(plan: Plan, n: int) -> Met:
-    """Return the state before round 0."""
-    params = plan.model.init(derive(plan.seed, "init"))
-    server = plan.algorithm.server().init(params)
-    memory = plan.aggregator.init(plan.per_round or n, len(params))
-    return Met(State(params, server, memory, 0), Identity().encode(params)[0], None)
-
-
-def model_of(met: Met) -> Payload:
-    """Return what goes down to the sources."""
-    return met.model
-
-
-def report_of(met: Met) -> Report | None:
-    """Return what goes to the client."""
-    return met.report
-
-
-def params_of(met: Met) -> Vector:
-    """Return the parameters, for the end of a run."""
-    return met.state.params
 
 
 def delivery_of(worked: Worked) -> Delivery:
@@ -198,103 +153,6 @@ def _contribute(
         key=derive(plan.seed, round, rank, "encode"),
     )
     return Sent(rank, payload, update.weight, update.loss), Kept(solving, coding, round)
-
-
-def meet(
-    host: Host,
-    before: Met,
-    deliveries: Sequence[Delivery],
-    believed: Sequence[float],
-    held_out: Data | None,
-    round: int,
-) -> Met:
-    """Decode, attack (simulation), aggregate, step, evaluate: the server's part of a round."""
-    start = perf_counter()
-    plan, state = host.plan, before.state
-    # By rank, whatever host came first: float sums depend on the order.
-    sent = sorted((s for d in deliveries for s in d.sent), key=lambda s: s.rank)
-    dropped = {rank: why for d in deliveries for rank, why in d.dropped.items()}
-    if not sent:
-        raise MslError(f"no update in round {round}: {'; '.join(dropped.values())}")
-    rows = np.empty((len(sent), len(state.params)), np.float32)
-    for row, s in zip(rows, sent, strict=True):
-        _decode(s, row, round)
-    _attack(plan, rows, [s.rank for s in sent], round)
-    plan.aggregator.check(len(rows))
-    weights = np.array([s.weight * believed[s.rank] for s in sent])
-    aggregated = plan.aggregator.aggregate(rows, weights, state.memory)
-    params, server = plan.algorithm.server().step(state.params, aggregated.vector, state.server)
-    if not np.isfinite(params).all():
-        raise DataError(f"the model is no longer finite after round {round}; lower the lr")
-    model = Identity().encode(params)[0]
-    met = perf_counter() - start
-    loss, accuracy = _evaluate(plan, params, held_out, round)
-    up = sum(s.payload.nbytes for s in sent)
-    down = before.model.nbytes * (len(sent) + len(dropped))
-    total = state.bytes_total + up + down
-    layers = _layers(plan, sent)
-    report = Report(
-        round=round,
-        participants=tuple(s.rank for s in sent),
-        given=tuple(aggregated.given.tolist()),
-        source_loss=tuple(s.loss for s in sent),
-        dropped=dropped,
-        bytes_up=up,
-        bytes_down=down,
-        bytes_up_dense=4 * rows.size,
-        bytes_total=total,
-        step_norm=float(np.linalg.norm((params - state.params).astype(np.float64))),
-        seconds={
-            "solve": max(d.seconds for d in deliveries),
-            "meet": met,
-            "evaluate": perf_counter() - start - met,
-        },
-        loss=loss,
-        accuracy=accuracy,
-        layers={} if layers == state.layers else layers,
-    )
-    return Met(State(params, server, aggregated.memory, total, layers), model, report)
-
-
-def _decode(sent: Sent, row: Vector, round: int) -> None:
-    """Decode a payload into its row; an error says whose it is."""
-    try:
-        if sent.payload.size != len(row):
-            raise PayloadError(f"{sent.payload.size} numbers for a model of {len(row)}")
-        sent.payload.decode(out=row)
-    except PayloadError as error:
-        raise PayloadError(f"update of source {sent.rank} in round {round}: {error}") from error
-
-
-def _layers(plan: Plan, sent: Sequence[Sent]) -> dict[str, float]:
-    """Return the mean bits per number of every block, where payloads are cut into blocks."""
-    found = [bits_of_blocks(s.payload) for s in sent if isinstance(s.payload.codec, Parts)]
-    names = [name for name, _ in plan.model.layout.blocks]
-    if not found or any(len(bits) != len(names) for bits in found):
-        return {}
-    return dict(zip(names, np.mean(found, axis=0).tolist(), strict=True))
-
-
-def _attack(plan: Plan, rows: Rows, ranks: Sequence[int], round: int) -> None:
-    """Replace the rows of corrupted sources in place; what they send passes the codec too."""
-    if not isinstance(plan.attack, Attack):
-        return
-    lying = np.isin(ranks, plan.corrupted)
-    if not lying.any() or lying.all():
-        return
-    forged = plan.attack(rows[~lying], int(lying.sum()), derive(plan.seed, round, "attack"))
-    for index, row in zip(np.flatnonzero(lying).tolist(), forged, strict=True):
-        key = derive(plan.seed, round, ranks[index], "encode")
-        plan.wire.encode(row, key=key)[0].decode(out=rows[index])
-
-
-def _evaluate(
-    plan: Plan, params: Vector, held_out: Data | None, round: int
-) -> tuple[float | None, float | None]:
-    last = round == plan.rounds - 1
-    if held_out is None or not (last or round % plan.evaluate_every == 0):
-        return None, None
-    return judge(plan.model, params, held_out)
 
 
 def judge(model: Model, params: Vector, held_out: Data) -> tuple[float, float]:

@@ -44,6 +44,12 @@ class Plan:
         Rounds between two looks at the held-out rows; the last round is always looked at.
     on_failure : {"raise", "drop"}
         What a source's error does to the run: end it, or leave the source out of that round.
+    weights : {"auto", "rows", "equal"}
+        How much a source counts: as many rows as it says it has, or one; "auto" leaves it to the
+        aggregator, as rules that outvote liars by number should not let them buy votes.
+    trusted : int
+        First rows of the held-out ones that the server may use to judge updates; those are not
+        used to evaluate.
     """
 
     model: Model
@@ -60,6 +66,8 @@ class Plan:
     seed: int = 0
     evaluate_every: int = 1
     on_failure: Literal["raise", "drop"] = "raise"
+    weights: Literal["auto", "rows", "equal"] = "auto"
+    trusted: int = 0
 
     @property
     def wire(self) -> Codec:
@@ -78,6 +86,15 @@ class Plan:
             raise PlanError(f"per_round must be in 1..{n} (the sources), got {self.per_round}")
         if self.on_failure not in ("raise", "drop"):
             raise PlanError(f"on_failure must be raise or drop, got {self.on_failure!r}")
+        if self.weights not in ("auto", "rows", "equal"):
+            raise PlanError(f"weights must be auto, rows or equal, got {self.weights!r}")
+        if self.weights == "rows" and not self.aggregator.weighted:
+            raise PlanError(f"{self.aggregator.name} has no use for weights: set weights to auto")
+        if self.trusted < 0 or (self.aggregator.needs_trusted and not self.trusted):
+            raise PlanError(
+                f"{self.aggregator.name} judges updates on trusted rows: set trusted to a number "
+                "of held-out rows"
+            )
         self.aggregator.check(self.per_round or n)
         self._check_attack(n)
 

@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
 
-from msl import hosts
+from msl import hosts, meeting
 from msl.cluster.base import Executor, Handle
 from msl.errors import DataError, PlanError, WorkerLostError
-from msl.hosts import State
+from msl.meeting import State
 from msl.plan import Plan
 from msl.random import derive, generator
 from msl.sources.base import Source
@@ -121,7 +121,7 @@ def _check_fit(plan: Plan, infos: Sequence[SourceInfo]) -> None:
 
 def first_standing(stage: Stage) -> Standing:
     """Return the standing before round 0."""
-    met = stage.executor.submit(hosts.begin, stage.plan, len(stage.infos), at=stage.root)
+    met = stage.executor.submit(meeting.begin, stage.plan, len(stage.infos), at=stage.root)
     return Standing(met, {})
 
 
@@ -142,7 +142,7 @@ def run_rounds(
     told, standing = [], before
     for round in rounds:
         standing = queue_round(stage, standing, round)
-        told.append(stage.executor.submit(hosts.report_of, standing.met, at=stage.root))
+        told.append(stage.executor.submit(meeting.report_of, standing.met, at=stage.root))
     reports = stage.executor.gather(told)
     seconds = {"round": (perf_counter() - start) / len(rounds)}
     done = tuple(replace(r, seconds={**r.seconds, **seconds}) for r in reports)
@@ -152,7 +152,7 @@ def run_rounds(
 def queue_round(stage: Stage, before: Standing, round: int) -> Standing:
     """Submit the calls of a round: this function is the round."""
     executor, root = stage.executor, stage.root
-    model = executor.submit(hosts.model_of, before.met, at=root)
+    model = executor.submit(meeting.model_of, before.met, at=root)
     worked, deliveries = dict(before.worked), []
     chosen = choose(stage.plan, stage.believed, round)
     for place, ranks in stage.ranks.items():
@@ -169,7 +169,7 @@ def queue_round(stage: Stage, before: Standing, round: int) -> Standing:
             )
             deliveries.append(executor.submit(hosts.delivery_of, worked[place], at=place))
     met = executor.submit(
-        hosts.meet,
+        meeting.meet,
         stage.hosts[root],
         before.met,
         deliveries,
@@ -236,7 +236,7 @@ def train(
                     if on_report:
                         on_report(report)
             (params,) = executor.gather(
-                [executor.submit(hosts.params_of, standing.met, at=stage.root)]
+                [executor.submit(meeting.params_of, standing.met, at=stage.root)]
             )
             return Result(params, tuple(reports), stage.infos)
         except WorkerLostError:

@@ -145,6 +145,8 @@ class Report:
         Time per phase: solve (slowest worker), meet (decode to step), evaluate, round.
     loss, accuracy : float or None
         On the held-out rows; None in rounds without evaluation.
+    attack_success : float or None
+        Share of the held-out rows with a backdoor's trigger that get its label.
     layers : mapping from str to float
         Mean bits per number of every block, for layer-wise codecs; only in rounds that change it.
     """
@@ -162,6 +164,7 @@ class Report:
     seconds: Mapping[str, float] = field(default_factory=dict)
     loss: float | None = None
     accuracy: float | None = None
+    attack_success: float | None = None
     layers: Mapping[str, float] = field(default_factory=dict)
 
     def metrics(self) -> dict[str, float]:
@@ -189,4 +192,6 @@ class Report:
             found["eval/loss"] = self.loss
         if self.accuracy is not None:
             found["eval/accuracy"] = self.accuracy
+        if self.attack_success is not None:
+            found["eval/attack_success"] = self.attack_success
         return found

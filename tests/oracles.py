@@ -1,5 +1,7 @@
 """Slow, obvious versions of the kernels: what the fast ones must equal."""
 
+from fractions import Fraction
+
 import numpy as np
 
 
@@ -438,3 +440,46 @@ def combine(shares, rows):
                 total = float(Fraction(float(share)) * Fraction(float(x)) + Fraction(total))
             found[k, c] = np.float32(total)
     return found
+
+
+def meamed(rows, f):
+    """The farthest from the median goes f times: of a tie the larger, on one side the outer."""
+    n = len(rows)
+    outward = np.abs(2 * np.arange(n) - (n - 1))
+    kept = []
+    for column, centre in zip(np.sort(rows, axis=0).T, median(rows), strict=True):
+        distance = np.abs(column - centre)
+        nearest = np.lexsort((outward, column > centre, distance))[: n - f]
+        kept.append(column[nearest])
+    return middle(np.array(kept, np.float32).reshape(-1, n - f).T, 0, n - f)
+
+
+def weighted_median(rows, weights):
+    """With exact weights: the smallest value with more than half up to it, in the mean with the
+    one that has just half up to it."""
+    shares = [Fraction(float(w)) for w in weights]
+    result = []
+    for column in rows.T:
+        upto = {v: sum(w for x, w in zip(column, shares, strict=True) if x <= v) for v in column}
+        lower = min(v for v in column if 2 * upto[v] >= sum(shares))
+        upper = min(v for v in column if 2 * upto[v] > sum(shares))
+        result.append(float(Fraction(float(lower)) + Fraction(float(upper))) / 2)
+    return np.array(result).astype(np.float32)
+
+
+def weighted_trimmed_mean(rows, weights, trim):
+    """With exact weights: cut them one end after the other, then the mean; trim is a Fraction."""
+    result = []
+    for column in rows.T:
+        parts = sorted((float(x), Fraction(float(w))) for x, w in zip(column, weights, strict=True))
+        total = sum(w for _, w in parts)
+        for _ in range(2):
+            cut, left = trim * total, []
+            for x, w in parts:
+                gone = min(w, cut)
+                cut -= gone
+                left.append((x, w - gone))
+            parts = left[::-1]
+        mean = sum(Fraction(x) * w for x, w in parts) / sum(w for _, w in parts)
+        result.append(float(mean))
+    return np.array(result).astype(np.float32)

@@ -16,7 +16,7 @@ FLOORS = [
     "msl.structures",
     "msl.algorithms msl.trust",
     "msl.collectives",
-    "msl.plan msl.hosts msl.rounds msl.checkpoints msl.peers",
+    "msl.plan msl.hosts msl.meeting msl.rounds msl.checkpoints msl.peers",
     "msl.config msl.cli msl.estimators msl.compare msl.plots msl.progress",
     "msl msl_pipelines",  # msl itself: what msl/__init__.py shows to users
 ]

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
+from rule_samples import NEEDED as RULES
 from torch import nn
 
 from msl import aggregators, algorithms, attacks, codecs, collectives, models, sources, trust
@@ -22,7 +23,7 @@ FAMILIES: dict[str, tuple[Mapping[str, Any], Callable[..., Any]]] = {
 }
 # What a member needs, where it cannot be made from its name alone.
 NEEDED: dict[str, dict[str, Any]] = {
-    "trimmed_mean": {"f": 2},
+    **RULES,
     "error_feedback": {"codec": {"name": "maxmin", "bits": 2}},
     "pass_through": {"codec": {"name": "maxmin", "bits": 2}},
     "softmax": {"n_features": 4, "n_classes": 3},

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from rule_samples import NEEDED
 from tasks import (
     CLASSES,
     FEATURES,
@@ -45,7 +46,7 @@ def local(a_plan, sources=None):
 
 @pytest.mark.parametrize("name", list(AGGREGATORS))
 def test_in_process_one_worker_and_two_workers_give_the_same_bits(name, cluster):
-    a_plan = plan(aggregator=make_aggregator(name, **({"f": 2} if name == "trimmed_mean" else {})))
+    a_plan = plan(aggregator=make_aggregator(name, **NEEDED.get(name, {})), trusted=20)
     alone = local(a_plan)
     with DaskExecutor(cluster) as executor:
         two = train(a_plan, blobs(), executor, held_out=held_out())
@@ -245,7 +246,7 @@ def test_the_plan_says_all_of_itself():
     told = plan().describe()
     assert told["codec"]["codec"]["rounding"] == "stochastic"
     assert told["aggregator"]["name"] == "geometric_median"
-    assert told["attack"] == {"name": "sign_flip", "scale": 3.0}
+    assert told["attack"] == {"name": "sign_flip", "scale": 3.0, "own": False}
 
 
 def test_in_memory_sources_give_the_same_bits_as_their_loaders(cluster):

@@ -7,10 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msl.aggregators.base import Aggregator
-from msl.aggregators.linear import combine, gram
+from msl.aggregators.span import middle
 from msl.errors import PlanError
 from msl.types import Aggregated, Memory, Rows
 from msl_kernels.order import median
+from msl_kernels.pairs import combine, gram
 
 __all__ = ["GeometricMedian"]
 
@@ -55,6 +56,7 @@ class GeometricMedian(Aggregator):
     smoothing: float = 1e-6
     name: ClassVar[str] = "geometric_median"
     weighted: ClassVar[bool] = True
+    by_size: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not isinstance(self.iterations, int) or self.iterations < 1:
@@ -81,7 +83,7 @@ class GeometricMedian(Aggregator):
         """
         squares = inner.diagonal()
         distances = np.sqrt(squares)  # from the centre, where the steps start
-        typical = _middle(distances, weights)
+        typical = middle(distances, weights)
         floor = max(typical, _TINY)
         before = image_before = np.zeros(len(weights))
         for _ in range(self.iterations):
@@ -92,15 +94,8 @@ class GeometricMedian(Aggregator):
             if floor <= self.smoothing * typical and moved <= (self.tolerance * typical) ** 2:
                 break
             distances = np.sqrt(np.maximum(squares - 2 * image + shares @ image, 0.0))
-            typical = _middle(distances, weights)
+            typical = middle(distances, weights)
             # A floor that sinks step by step, else a start on top of a row would never leave it.
             floor = max(floor / 8, self.smoothing * typical, _TINY)
             before, image_before = shares, image
         return shares
-
-
-def _middle(distances: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
-    """Return the distance within which half of the weight lies."""
-    order = distances.argsort()
-    half = int(np.searchsorted(weights[order].cumsum(), 0.5))
-    return float(distances[order[min(half, len(order) - 1)]])

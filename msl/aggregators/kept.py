@@ -1,35 +1,66 @@
-"""Who was heard by a rule that works coordinate by coordinate."""
+"""Who was heard by a rule that works coordinate by coordinate.
+
+Such a rule gives no row one weight. Its `given` is the fraction of coordinates in which a row's
+value counted (in part, where weights cut a value), divided by the sum over the rows. At most 4096
+evenly spaced coordinates are looked at.
+"""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from msl.types import Rows
 
-__all__ = ["kept_share"]
+__all__ = ["kept_share", "near_share", "weighted_share"]
 
 _COORDINATES = 4096
 
 
+def _sample(rows: Rows) -> Rows:
+    """Return some columns."""
+    return rows[:, :: max(1, -(-rows.shape[1] // _COORDINATES))]
+
+
+def _share(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return counts (n,) as shares; equal ones where nothing was counted."""
+    total = counts.sum()
+    share: NDArray[np.float64] = counts / total if total else np.full(len(counts), 1 / len(counts))
+    return share
+
+
 def kept_share(rows: Rows, low: int, high: int) -> NDArray[np.float64]:
-    """Return how often each row's value lay among the kept ones; (n,), sums to 1.
+    """Return how often a value lay between those of rank `low` and `high`, 0 <= low <= high < n.
 
-    A coordinate-wise rule gives no row one weight. This is the fraction of coordinates in which
-    the row's value was not below the one of rank `low` nor above the one of rank `high`
-    (ties count for every row that holds them), divided by its sum over the rows. At most 4096
-    evenly spaced coordinates are looked at.
-
-    Parameters
-    ----------
-    rows : ndarray of shape (n, d)
-    low, high : int
-        Ranks among the n sorted values, 0 <= low <= high < n.
+    Ties count for every row that holds them.
     """
-    n, d = rows.shape
-    if d == 0:
-        return np.full(n, 1 / n)
-    sample = rows[:, :: -(-d // _COORDINATES)]
+    sample = _sample(rows)
     ordered = np.sort(sample, axis=0)
     kept = (sample >= ordered[low]) & (sample <= ordered[high])
-    counts = kept.sum(axis=1, dtype=np.float64)
-    share: NDArray[np.float64] = counts / counts.sum()
-    return share
+    return _share(kept.sum(axis=1, dtype=np.float64))
+
+
+def near_share(rows: Rows, count: int) -> NDArray[np.float64]:
+    """Return how often a value was among the `count` nearest to the median of its column.
+
+    Ties count for every row that holds them.
+    """
+    sample = _sample(rows)
+    gaps = np.abs(sample - np.median(sample, axis=0))
+    kept = gaps <= np.sort(gaps, axis=0)[count - 1]
+    return _share(kept.sum(axis=1, dtype=np.float64))
+
+
+def weighted_share(rows: Rows, weights: NDArray[np.float64], trim: float) -> NDArray[np.float64]:
+    """Return how much weight was left after cutting the share `trim` from both ends.
+
+    With trim = 1/2, the weighted median, the values at the middle count.
+    """
+    sample = _sample(rows)
+    order = np.argsort(sample, axis=0, kind="stable")
+    upper = np.cumsum((weights / weights.sum())[order], axis=0)
+    lower = np.vstack([np.zeros_like(upper[:1]), upper[:-1]])
+    # A hair wider than a point, so that the middle has an extent.
+    cut = min(trim, 0.5 - 1e-9)
+    left = np.clip(upper, cut, 1 - cut) - np.clip(lower, cut, 1 - cut)
+    counts = np.zeros(len(rows))
+    np.add.at(counts, order, left)
+    return _share(counts)

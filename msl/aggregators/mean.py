@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 from numpy.typing import NDArray
 
 from msl.aggregators.base import Aggregator
-from msl.aggregators.linear import combine
 from msl.types import Aggregated, Memory, Rows
+from msl_kernels.pairs import combine
 
 __all__ = ["Mean"]
 
@@ -25,6 +25,7 @@ class Mean(Aggregator):
 
     name: ClassVar[str] = "mean"
     weighted: ClassVar[bool] = True
+    by_size: ClassVar[bool] = True
 
     def aggregate(self, rows: Rows, weights: NDArray[Any], memory: Memory) -> Aggregated:
         """Sum in float64 and round once; `given` are the normalised weights."""

@@ -6,9 +6,9 @@ from typing import Any, ClassVar
 from numpy.typing import NDArray
 
 from msl.aggregators.base import Aggregator
-from msl.aggregators.kept import kept_share
+from msl.aggregators.kept import kept_share, weighted_share
 from msl.types import Aggregated, Memory, Rows
-from msl_kernels.order import median
+from msl_kernels.order import median, weighted_median
 
 __all__ = ["Median"]
 
@@ -17,9 +17,8 @@ __all__ = ["Median"]
 class Median(Aggregator):
     """Median of each coordinate; withstands any minority of corrupted rows.
 
-    Weights are not read: a source cannot buy influence by claiming more rows. For even n it is
-    the mean of the two middle values. `given` is the share of coordinates in which a row held a
-    middle value, see `msl.aggregators.kept.kept_share`.
+    For even n it is the mean of the two middle values. With unequal weights it is the value at
+    half of the weight. `given` is the share of coordinates in which a row held a middle value.
 
     References
     ----------
@@ -34,7 +33,7 @@ class Median(Aggregator):
     """
 
     name: ClassVar[str] = "median"
-    weighted: ClassVar[bool] = False
+    weighted: ClassVar[bool] = True
 
     def tolerates(self, n: int) -> int:
         """Return the largest minority of n."""
@@ -42,4 +41,7 @@ class Median(Aggregator):
 
     def aggregate(self, rows: Rows, weights: NDArray[Any], memory: Memory) -> Aggregated:
         """Return the median of the rows."""
-        return Aggregated(median(rows), kept_share(rows, (len(rows) - 1) // 2, len(rows) // 2))
+        n = len(rows)
+        if weights.min() == weights.max():
+            return Aggregated(median(rows), kept_share(rows, (n - 1) // 2, n // 2))
+        return Aggregated(weighted_median(rows, weights), weighted_share(rows, weights, 0.5))

@@ -5,26 +5,25 @@ from typing import Any, ClassVar
 
 from numpy.typing import NDArray
 
-from msl.aggregators.base import Aggregator
-from msl.aggregators.kept import kept_share
-from msl.errors import PlanError
+from msl.aggregators.counted import Counted
+from msl.aggregators.kept import kept_share, weighted_share
 from msl.types import Aggregated, Memory, Rows
-from msl_kernels.order import trimmed_mean
+from msl_kernels.order import trimmed_mean, weighted_trimmed_mean
 
 __all__ = ["TrimmedMean"]
 
 
 @dataclass(frozen=True)
-class TrimmedMean(Aggregator):
+class TrimmedMean(Counted):
     """Mean of each coordinate without its f smallest and f largest values.
 
-    Weights are not read. `given` is the share of coordinates in which a row's value was kept,
-    see `msl.aggregators.kept.kept_share`.
+    With unequal weights the share f / n of the weight is cut from each end, the value at the cut
+    counting in part. `given` is the share of coordinates in which a row's value was kept.
 
     Parameters
     ----------
     f : int
-        Corrupted rows to withstand, 0 <= f < n / 2.
+        Corrupted rows to withstand, 2 f < n.
 
     References
     ----------
@@ -38,28 +37,14 @@ class TrimmedMean(Aggregator):
     array([1.5], dtype=float32)
     """
 
-    f: int
     name: ClassVar[str] = "trimmed_mean"
-    weighted: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.f, int) or self.f < 0:
-            raise PlanError(f"trimmed_mean needs a whole number f >= 0, got {self.f!r}")
-
-    def tolerates(self, n: int) -> int:
-        """Return f, whatever n."""
-        return self.f
-
-    def check(self, n: int) -> None:
-        """Raise PlanError unless 2 f < n."""
-        super().check(n)
-        if 2 * self.f >= n:
-            raise PlanError(
-                f"trimmed_mean with f={self.f} needs more than {2 * self.f} rows, got {n}; "
-                f"the largest f for {n} rows is {(n - 1) // 2}"
-            )
+    weighted: ClassVar[bool] = True
 
     def aggregate(self, rows: Rows, weights: NDArray[Any], memory: Memory) -> Aggregated:
         """Return the mean of what is left in each coordinate."""
-        share = kept_share(rows, self.f, len(rows) - 1 - self.f)
-        return Aggregated(trimmed_mean(rows, self.f), share)
+        n = len(rows)
+        if weights.min() == weights.max():
+            return Aggregated(trimmed_mean(rows, self.f), kept_share(rows, self.f, n - 1 - self.f))
+        trim = self.f / n
+        vector = weighted_trimmed_mean(rows, weights, trim)
+        return Aggregated(vector, weighted_share(rows, weights, trim))

@@ -116,6 +116,7 @@ numbers, pairs, octets = float32[::1], float32[:, ::1], uint8[::1]
 indices, counts, longs, real = uint32[::1], int64[::1], int64[:, ::1], float64
 ints, table, words, reals = int32[::1], int32[:, ::1], uint64[::1], float64[::1]
 flag, word, size = boolean, uint64, int64
+cube, doubles = float64[:, :, ::1], float64[:, ::1]
 KERNELS = {
     "quantize.cuda": {
         "quantize_kernel": (numbers, size, size, flag, word, word, pairs, octets, counts),
@@ -124,6 +125,11 @@ KERNELS = {
     "qsgd.cuda": {
         "quantize_kernel": (numbers, size, size, flag, word, word, numbers, octets, counts),
         "dequantize_kernel": (numbers, octets, size, size, numbers, flag),
+    },
+    "pairs.cuda": {
+        "pair_sums_kernel": (pairs, numbers, flag, size, cube),
+        "add_chunks_kernel": (cube, doubles),
+        "combine_kernel": (doubles, pairs, pairs),
     },
     "order.cuda": {"trimmed_mean_kernel": (pairs, size, numbers)},
     "hadamard.cuda": {

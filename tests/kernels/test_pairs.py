@@ -67,10 +67,7 @@ def test_rows_far_from_zero_keep_their_distances(n):
     found, expected = squared_distances(rows), oracles.squared_distances(rows)
     # The differences of such rows are exact.
     assert_allclose(found, expected, rtol=1e-6)
-    nearest = (
-        np.sort(found)[:, 1 : n // 2].sum(axis=1),
-        np.sort(expected)[:, 1 : n // 2].sum(axis=1),
-    )
+    nearest = [np.sort(square)[:, 1 : n // 2].sum(axis=1) for square in (found, expected)]
     assert nearest[0].argmin() == nearest[1].argmin()
 
 
@@ -79,6 +76,14 @@ def test_range_is_that_of_float64_in_some_coordinates_only():
     rows[1, 1500], rows[2] = 1e30, rows[2] * np.float32(1e-30)
     rows[3], rows[4, :1200] = rows[2], rows[5, :1200]
     rows[4, 1200:] = rows[5, 1200:] + np.float32(1e-25) * (rows[5, 1200:] == 0)
+    check_distances(squared_distances(rows), rows)
+    check_gram(gram(rows), rows)
+
+
+# Squares of the first are all subnormal in float32, of the last few are.
+@pytest.mark.parametrize("power", [-72, -68, -64, -60, -56])
+def test_small_numbers_keep_their_digits(power):
+    rows = normal(5, 1100) * np.float32(2.0**power)
     check_distances(squared_distances(rows), rows)
     check_gram(gram(rows), rows)
 
@@ -123,7 +128,7 @@ def test_nan_stays_with_its_row():
         assert_array_equal(np.isnan(found), lost)
 
 
-@given(st.data(), st.integers(1, 10), st.integers(0, 40), st.integers(0, 18))
+@given(st.data(), st.integers(1, 10), st.integers(0, 40), st.sampled_from([0, 1, 3, 8, 12, 19]))
 @settings(deadline=None, max_examples=60)
 def test_combinations_equal_the_oracle(data, n, d, k):
     small = st.floats(-1e6, 1e6, width=32)
@@ -133,6 +138,17 @@ def test_combinations_equal_the_oracle(data, n, d, k):
     assert_array_equal(combine(shares, rows), expected)
     for one, row in zip(shares, expected, strict=True):
         assert_array_equal(combine(one, rows), row)
+
+
+# What is left when a product is taken off that was rounded: nothing, were both rounded.
+LEFT = np.array([[0.1, -0.1], [-0.7, 0.7]]), np.full((2, 19), 0.3, np.float32)
+
+
+def test_products_are_fused_with_their_sums():
+    found = combine(*LEFT)
+    assert_array_equal(found, oracles.combine(*LEFT))
+    assert found.all()
+    assert_array_equal(combine(LEFT[0][1], LEFT[1]), found[1])
 
 
 # Past a tile and past a span of columns; k past a group of outputs.
@@ -175,8 +191,7 @@ def test_pieces_begin_where_they_may():
     rows, whole = normal(6, 3 * 4096 + 5), []
 
     def in_pieces(run, count, _size):
-        edges = [0, 1, count]
-        return [run(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+        return [run(0, 1), run(1, count)]
 
     with pytest.MonkeyPatch.context() as patch:
         for spread in (lambda run, count, _size: [run(0, count)], in_pieces):
@@ -258,10 +273,9 @@ def test_chunks_on_the_simulator():
     rows = normal(3, 75)
     partial, out = cuda.to_device(np.zeros((3, 3, 3))), cuda.to_device(np.full((3, 3), np.nan))
     none = cuda.to_device(np.empty(0, np.float32))
-    pairs_cuda.pair_sums_kernel[2, pairs_cuda.THREADS](
-        cuda.to_device(rows), none, True, 32, partial
-    )
-    pairs_cuda.add_chunks_kernel[1, pairs_cuda.THREADS](partial, out)
+    threads = pairs_cuda.THREADS
+    pairs_cuda.pair_sums_kernel[2, threads](cuda.to_device(rows), none, True, 32, partial)
+    pairs_cuda.add_chunks_kernel[1, threads](partial, out)
     check_distances(out.copy_to_host(), rows)
     for chunk, sums in enumerate(partial.copy_to_host()):
         part = oracles.squared_distances(rows[:, 32 * chunk : 32 * chunk + 32])
@@ -279,6 +293,8 @@ def test_combinations_on_the_simulator(k):
     assert_array_equal(out.copy_to_host(), expected)
     found = pairs_cuda.combine(cuda.to_device(shares[0]), on_device, None)
     assert_array_equal(found.copy_to_host(), expected[0])
+    left = pairs_cuda.combine(LEFT[0], cuda.to_device(LEFT[1]), None).copy_to_host()
+    assert_array_equal(left, combine(*LEFT))
 
 
 @simulated

@@ -110,9 +110,9 @@ def meamed(rows: Any, f: int, out: Any = None) -> Any:
         raise ValueError(f"meamed needs 0 <= f < n, got f={f} and n={n}")
     _check_out(rows, out)
     if hasattr(rows, "__cuda_array_interface__"):
-        from msl_kernels.order import cuda
+        from msl_kernels.order import cuda_meamed
 
-        return cuda.meamed(rows, f, out)
+        return cuda_meamed.meamed(rows, f, out)
     out = _out(rows, out)
     cpu.meamed(rows, f, out)
     return out
@@ -132,7 +132,7 @@ def weighted_median(rows: Any, weights: Any, out: Any = None) -> Any:
     weights : array of shape (n,)
         Finite, >= 0, not all zero, of any scale; NumPy. They count as float64, rounded to 2^-28
         of the largest or finer (see `msl_kernels.order.units.units`); then sums are exact.
-        Equal weights and integers below 2^28 are not changed by that.
+        Equal weights and integers below 2^28 are not changed by that: give counts, not shares.
     out : array of shape (d,), optional
         float32, to write into.
 
@@ -184,7 +184,7 @@ def weighted_trimmed_mean(rows: Any, weights: Any, trim: float, out: Any = None)
     Examples
     --------
     >>> weighted_trimmed_mean(np.array([[0], [3], [9]], np.float32), [1, 1, 2], trim=0.125)
-    array([4.], dtype=float32)
+    array([5.5], dtype=float32)
     """
     whole = units(weights, _check_rows(rows))
     if not 0 <= trim < 0.5:
@@ -192,13 +192,13 @@ def weighted_trimmed_mean(rows: Any, weights: Any, trim: float, out: Any = None)
     _check_out(rows, out)
     total = int(whole.sum())
     # Rounding may reach the half, but something must be left.
-    low = min(round(trim * total), (total - 1) // 2)
+    low = float(min(round(trim * total), (total - 1) // 2))
     if hasattr(rows, "__cuda_array_interface__"):
         from msl_kernels.order import cuda_weighted
 
         return cuda_weighted.weighted_trimmed_mean(rows, whole, low, total - low, out)
     out = _out(rows, out)
-    weighted.weighted_trimmed_mean(rows, whole, float(low), float(total - low), out)
+    weighted.weighted_trimmed_mean(rows, whole, low, total - low, out)
     return out
 
 

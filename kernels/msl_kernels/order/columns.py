@@ -8,11 +8,13 @@ each at its first use, and finds it in its cache the next time.
 
 from typing import Any
 
+import numpy as np
+from numba import njit
 from numba.core import cgutils
 
 from msl_kernels.order.network import selection_network
 
-__all__ = ["NETWORK_MAX", "lanes_at", "sort_wires"]
+__all__ = ["NETWORK_MAX", "lanes_at", "padded", "sort_wires"]
 
 NETWORK_MAX = 128
 """Rows up to which a network is compiled (about 2 s); more are sorted."""
@@ -34,3 +36,13 @@ def sort_wires(builder: Any, wires: list[Any], first: int, last: int) -> None:
             builder.select(swap, wires[j], wires[i]),
             builder.select(swap, wires[i], wires[j]),
         )
+
+
+@njit(nogil=True, cache=True)
+def padded(rows, first, last, lanes):  # type: ignore[no-untyped-def]
+    """Return columns first..last-1 with zeros behind them, up to `lanes`."""
+    block = np.zeros((len(rows), lanes), np.float32)
+    for i in range(len(rows)):
+        for c in range(last - first):
+            block[i, c] = rows[i, first + c]
+    return block

@@ -8,7 +8,7 @@ from numba import njit, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from msl_kernels.order.columns import NETWORK_MAX, lanes_at, sort_wires
+from msl_kernels.order.columns import NETWORK_MAX, lanes_at, padded, sort_wires
 from msl_kernels.parallel import spread
 
 __all__ = ["meamed", "trimmed_mean"]
@@ -38,7 +38,7 @@ def _emit_trimmed_mean(builder: Any, wires: list[Any], f: int) -> Any:
 
 
 def _emit_meamed(builder: Any, wires: list[Any], f: int) -> Any:
-    """The n - f nearest are a window of the sorted column.
+    """Return the mean of the n - f nearest: a window of the sorted column.
 
     It moves up past value s while that lies farther from the median than value s + n - f, the
     one it would gain. The distances below shrink with s and those above grow, so the answers are
@@ -92,11 +92,11 @@ def _select(rows, first, last, out, n, f, rule):  # type: ignore[no-untyped-def]
     for column in range(first, whole, LANES):
         _lanes(rows, out, column, n, f, rule)
     if whole < last:
-        rest = np.zeros((len(rows), LANES), np.float32)
-        rest[:, : last - whole] = rows[:, whole:last]
+        rest = padded(rows, whole, last, LANES)
         mean = np.empty(LANES, np.float32)
         _lanes(rest, mean, 0, n, f, rule)
-        out[whole:last] = mean[: last - whole]
+        for c in range(whole, last):
+            out[c] = mean[c - whole]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

@@ -33,4 +33,5 @@ def units(weights: Any, n: int) -> NDArray[np.int64]:
     if not (np.isfinite(numbers).all() and (numbers >= 0).all() and numbers.any()):
         raise ValueError("weights must be finite, >= 0 and not all zero")
     _, exponent = np.frexp(numbers.max())
-    return np.rint(np.ldexp(numbers, UNIT_BITS - 1 - exponent)).astype(np.int64)
+    whole: NDArray[Any] = np.rint(np.ldexp(numbers, UNIT_BITS - 1 - exponent))
+    return whole.astype(np.int64)

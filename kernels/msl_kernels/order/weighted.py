@@ -7,6 +7,7 @@ fusing of operations can change a bit. Equal values go by their weights, so the 
 changes none either.
 """
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from numba import njit, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from msl_kernels.order.columns import NETWORK_MAX, lanes_at, sort_wires
+from msl_kernels.order.columns import NETWORK_MAX, lanes_at, padded, sort_wires
 from msl_kernels.order.units import UNIT_BITS
 from msl_kernels.parallel import spread
 from msl_kernels.simd import address, splat
@@ -55,7 +56,7 @@ def _emit_median(builder: Any, keys: list[Any], half: Any, _high: Any) -> Any:
     """Mean of the first value with half of the weight up to it, and the first with more."""
     below = _constant(_DOUBLES, 0.0)
     lower = upper = keys[0]
-    for before, key in zip(keys, keys[1:], strict=False):
+    for before, key in pairwise(keys):
         below = builder.fadd(below, _weight(builder, before))
         lower = builder.select(builder.fcmp_ordered("<", below, half), key, lower)
         upper = builder.select(builder.fcmp_ordered("<=", below, half), key, upper)
@@ -111,11 +112,11 @@ def _select(rows, units, low, high, first, last, out, n, rule):  # type: ignore[
     for column in range(first, whole, LANES):
         _lanes(rows, units, low, high, out, column, n, rule)
     if whole < last:
-        rest = np.zeros((len(rows), LANES), np.float32)
-        rest[:, : last - whole] = rows[:, whole:last]
+        rest = padded(rows, whole, last, LANES)
         mean = np.empty(LANES, np.float32)
         _lanes(rest, units, low, high, mean, 0, n, rule)
-        out[whole:last] = mean[: last - whole]
+        for c in range(whole, last):
+            out[c] = mean[c - whole]
 
 
 @njit(nogil=True, cache=True)
@@ -124,6 +125,7 @@ def _sort(rows, units, low, high, first, last, out, rule):  # type: ignore[no-un
     n = len(rows)
     keys = np.empty((min(LANES, last - first), n), np.float64)
     raw = keys.view(np.int64)
+    weights = np.empty(n, np.int64)
     for at in range(first, last, LANES):
         columns = min(LANES, last - at)
         for i in range(n):
@@ -132,8 +134,9 @@ def _sort(rows, units, low, high, first, last, out, rule):  # type: ignore[no-un
                 raw[c, i] |= units[i]
         for c in range(columns):
             keys[c].sort()
-            weights = raw[c] & _WEIGHT
-            raw[c] &= ~_WEIGHT
+            for i in range(n):
+                weights[i] = raw[c, i] & _WEIGHT
+                raw[c, i] -= weights[i]
             if len(rule) == len(_MEDIAN):
                 out[at + c] = _median_of(keys[c], weights, low)
             else:

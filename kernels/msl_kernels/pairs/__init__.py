@@ -5,11 +5,12 @@ selects or iterates, once for the combination it ends in. Distances come from di
 from |x|^2 + |y|^2 - 2 <x, y>, which loses the distance of two rows that lie far from zero.
 NaN travels: rows are checked before, by whoever can name the row.
 
-Within 1024 coordinates differences, products and sums are float32, each product fused with its
-sum, in 16 strided partial sums; beyond, sums are float64 in a fixed order. So the error of a sum
-is below 5e-6 of the sum of its magnitudes, mostly 1e-7, and the bits depend neither on the number
-of threads nor on the order of the rows. Ranges are those of float64: where a float32 sum leaves
-its own, those coordinates are summed in float64. On CUDA the order differs, not the bound.
+Over pairs: within 1024 coordinates differences, products and sums are float32, each product fused
+with its sum, in 16 strided partial sums; beyond, sums are float64 in a fixed order. So the error
+of a sum is below 5e-6 of the sum of its magnitudes, mostly near 1e-7, and its bits depend neither
+on the number of threads nor on where in the rows the two stand. The range is that of float64:
+where a float32 sum leaves its own, those coordinates are summed in float64. On CUDA the order of
+the sums differs, not the bound.
 """
 
 from typing import Any

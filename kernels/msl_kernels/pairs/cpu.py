@@ -22,18 +22,20 @@ SPAN = 4096
 """Columns whose float64 sums stay in the first cache; longer runs suit the prefetcher."""
 _OUTPUTS = 8
 """Combinations in registers at once: 8 x 16 columns in float64 take half of the registers."""
+_PITCH = TILE + LANES
+"""From row to row of a tile that is read column by column; by TILE they would share one set."""
 _MAGNITUDE = np.int32(0x7FFFFFFF)
 _PRODUCTS, _DIFFERENCES = (0,), ()
 _NO_CENTRE = np.empty(0, np.float32)
 
 
 @njit(nogil=True, inline="never")
-def _pack(rows, centre, start, stop, tile):  # type: ignore[no-untyped-def]
-    """Copy columns start..stop-1 of every row less the centre, and zeros up to TILE."""
+def _pack(rows, centre, start, stop, tile, pitch):  # type: ignore[no-untyped-def]
+    """Copy columns start..stop-1 of row i, less the centre, to pitch * i; zeros up to TILE."""
     prefer_wide()
     width = stop - start
     for i in range(len(rows)):
-        x, to = rows[i, start:stop], tile[i * TILE : (i + 1) * TILE]
+        x, to = rows[i, start:stop], tile[i * pitch : i * pitch + TILE]
         if len(centre):
             c = centre[start:stop]
             for k in range(width):
@@ -86,36 +88,30 @@ def _again(bad, rows, centre, i, j, start, stop, tile, totals, at, of):  # type:
 
 
 @njit(nogil=True, cache=True)
-def _sums(rows, centre, first, last, tile, totals, group, rest, of):  # type: ignore[no-untyped-def]
-    """Add the blocks of columns first..last-1 to totals; `rest` stands for n % GROUP rows."""
-    n = len(rows)
-    whole = n - len(rest)
+def _sums(rows, centre, first, last, tile, totals, group, of):  # type: ignore[no-untyped-def]
+    """Add the blocks of columns first..last-1 to totals; the tile ends in rows of zeros."""
+    n = len(tile) // TILE
+    edge = 0
+    for lane in range(LANES):
+        if n - GROUP + lane % GROUP < len(rows):
+            edge |= 1 << lane
     for start in range(first, last, TILE):
         stop = min(start + TILE, last)
-        _pack(rows, centre, start, stop, tile)
+        _pack(rows, centre, start, stop, tile, TILE)
         at = 0
-        for band in range(0, whole, BAND):
-            end = min(band + BAND, whole)
+        for band in range(0, n, BAND):
+            end = min(band + BAND, n)
             for i in range(0, end, GROUP):
-                if i >= band:
-                    bad = block(tile, i, i, totals, at, group, (), of)
-                    if bad:
-                        _again(bad, rows, centre, i, i, start, stop, tile, totals, at, of)
-                    at += LANES
-                for j in range(max(band, i + GROUP), end, GROUP):
-                    bad = block(tile, i, j, totals, at, group, group, of)
+                for j in range(max(band, i), end, GROUP):
+                    if i == j:
+                        bad = block(tile, i, j, totals, at, group, (), of)
+                    else:
+                        bad = block(tile, i, j, totals, at, group, group, of)
+                    if j == n - GROUP:
+                        bad &= edge
                     if bad:
                         _again(bad, rows, centre, i, j, start, stop, tile, totals, at, of)
                     at += LANES
-        if len(rest):
-            for i in range(0, whole, GROUP):
-                bad = block(tile, i, whole, totals, at, group, rest, of)
-                if bad:
-                    _again(bad, rows, centre, i, whole, start, stop, tile, totals, at, of)
-                at += LANES
-            bad = block(tile, whole, whole, totals, at, rest, (), of)
-            if bad:
-                _again(bad, rows, centre, whole, whole, start, stop, tile, totals, at, of)
 
 
 def _blocks(groups: int) -> NDArray[np.intp]:
@@ -127,6 +123,13 @@ def _blocks(groups: int) -> NDArray[np.intp]:
         for j in range(max(band, i), min(band + BAND // GROUP, groups))
     ]
     return np.array(order).T
+
+
+def _aligned(size: int) -> NDArray[np.float32]:
+    """Return zeros that begin with a cache line: a load that crosses two counts twice."""
+    raw = np.zeros(size + LANES, np.float32)
+    skip = -(raw.ctypes.data // raw.itemsize) % LANES
+    return raw[skip : skip + size]
 
 
 def _pairs(
@@ -141,14 +144,10 @@ def _pairs(
 
     def run(first: int, last: int) -> NDArray[np.float64]:
         totals = np.zeros((last - first, size))
-        # A load that crosses a cache line counts twice.
-        raw = np.empty(n * TILE + LANES, np.float32)
-        skip = -(raw.ctypes.data // raw.itemsize) % LANES
-        tile = raw[skip : skip + n * TILE]
+        tile = _aligned(groups * GROUP * TILE)
         for chunk in range(first, last):
             ends = chunk * step, min((chunk + 1) * step, d)
-            rest = (0,) * (n % GROUP)
-            _sums(rows, centre, *ends, tile, totals[chunk - first], (0,) * GROUP, rest, of)
+            _sums(rows, centre, *ends, tile, totals[chunk - first], (0,) * GROUP, of)
         return totals
 
     total = np.zeros(size)
@@ -173,9 +172,10 @@ def gram(rows: NDArray[np.float32], centre: NDArray[np.float32] | None) -> NDArr
 
 
 @njit(nogil=True, inline="never")
-def _add_four(s0, s1, s2, s3, x0, x1, x2, x3, total):  # type: ignore[no-untyped-def]
+def _add_four(shares, x0, x1, x2, x3, total):  # type: ignore[no-untyped-def]
     """Add four weighted rows, one after the other."""
     prefer_wide()
+    s0, s1, s2, s3 = shares[0], shares[1], shares[2], shares[3]
     for c in range(len(total)):
         t = fma(s0, np.float64(x0[c]), total[c])
         t = fma(s1, np.float64(x1[c]), t)
@@ -184,11 +184,11 @@ def _add_four(s0, s1, s2, s3, x0, x1, x2, x3, total):  # type: ignore[no-untyped
 
 
 @njit(nogil=True, inline="never")
-def _add_one(s, x, total):  # type: ignore[no-untyped-def]
+def _add_one(share, x, total):  # type: ignore[no-untyped-def]
     """Add a weighted row."""
     prefer_wide()
     for c in range(len(total)):
-        total[c] = fma(s, np.float64(x[c]), total[c])
+        total[c] = fma(share, np.float64(x[c]), total[c])
 
 
 @njit(nogil=True, inline="never")
@@ -200,7 +200,7 @@ def _round(total, out):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _combine_one(s, rows, first, last, out):  # type: ignore[no-untyped-def]
+def _combine_one(shares, rows, first, last, out):  # type: ignore[no-untyped-def]
     """Write columns first..last-1 of one combination; its sums stay in the first cache."""
     n = len(rows)
     sums = np.empty(SPAN)
@@ -211,58 +211,37 @@ def _combine_one(s, rows, first, last, out):  # type: ignore[no-untyped-def]
         for i in range(0, n - 3, 4):
             x0, x1 = rows[i, start:stop], rows[i + 1, start:stop]
             x2, x3 = rows[i + 2, start:stop], rows[i + 3, start:stop]
-            _add_four(s[i], s[i + 1], s[i + 2], s[i + 3], x0, x1, x2, x3, total)
+            _add_four(shares[i : i + 4], x0, x1, x2, x3, total)
         for i in range(n // 4 * 4, n):
-            _add_one(s[i], rows[i, start:stop], total)
+            _add_one(shares[i], rows[i, start:stop], total)
         _round(total, out[start:stop])
 
 
-@njit(nogil=True, inline="never")
-def _panels(rows, start, stop, tile):  # type: ignore[no-untyped-def]
-    """Copy columns start..stop-1 in panels of 16, each with all its rows; zeros at the end."""
-    n = len(rows)
-    for i in range(n):
-        x = rows[i, start:stop]
-        whole = len(x) // LANES
-        for p in range(whole):
-            to = tile[(p * n + i) * LANES : (p * n + i + 1) * LANES]
-            for k in range(LANES):
-                to[k] = x[p * LANES + k]
-        if whole * LANES < len(x):
-            to = tile[(whole * n + i) * LANES : (whole * n + i + 1) * LANES]
-            to[:] = np.float32(0.0)
-            to[: len(x) - whole * LANES] = x[whole * LANES :]
-
-
 @njit(nogil=True, cache=True)
-def _combine_many(shares, n_outputs, rows, first, last, out, outputs, rest):  # type: ignore[no-untyped-def]
-    """Write columns first..last-1 of all combinations.
+def _combine_many(shares, k, rows, first, last, tile, out, outputs, rest):  # type: ignore[no-untyped-def]
+    """Write columns first..last-1 of k combinations to out (k, d), flat.
 
-    `shares` holds groups of len(outputs) combinations, row after row; `rest` the last, smaller
-    group. `out` is (k, d), flat.
+    `shares` holds groups of len(outputs) combinations, row after row; `rest` stands for the last,
+    smaller group.
     """
     n, d = rows.shape
-    whole = n_outputs - len(rest)
-    raw = np.empty(n * TILE + LANES, np.float32)
-    skip = -(raw.ctypes.data // raw.itemsize) % LANES
-    tile = raw[skip:]
     spare = np.empty(len(outputs) * LANES, np.float32)
+    none = np.empty(0, np.float32)
     for start in range(first, last, TILE):
         stop = min(start + TILE, last)
-        _panels(rows, start, stop, tile)
+        _pack(rows, none, start, stop, tile, _PITCH)
         for column in range(start, stop, LANES):
-            at = (column - start) * n
-            width = min(LANES, stop - column)
-            for k in range(0, n_outputs, len(outputs)):
-                to, place, step = (out, k * d + column, d) if width == LANES else (spare, 0, LANES)
-                if k < whole:
-                    mix(tile, at, shares, k * n, n, to, place, step, outputs)
+            at, width = column - start, min(LANES, stop - column)
+            for j in range(0, k, len(outputs)):
+                to, place, step = (out, j * d + column, d) if width == LANES else (spare, 0, LANES)
+                if j + len(outputs) <= k:
+                    mix(tile, at, _PITCH, shares, j * n, n, to, place, step, outputs)
                 else:
-                    mix(tile, at, shares, k * n, n, to, place, step, rest)
+                    mix(tile, at, _PITCH, shares, j * n, n, to, place, step, rest)
                 if width < LANES:
-                    for j in range(min(len(outputs), n_outputs - k)):
+                    for i in range(min(len(outputs), k - j)):
                         for c in range(width):
-                            out[(k + j) * d + column + c] = spare[j * LANES + c]
+                            out[(j + i) * d + column + c] = spare[i * LANES + c]
 
 
 def combine(
@@ -279,6 +258,7 @@ def combine(
     outputs, rest = (0,) * _OUTPUTS, (0,) * (k % _OUTPUTS)
 
     def run(first: int, last: int) -> None:
-        _combine_many(packed, k, rows, first, last, out.reshape(-1), outputs, rest)
+        tile = _aligned(len(rows) * _PITCH)
+        _combine_many(packed, k, rows, first, last, tile, out.reshape(-1), outputs, rest)
 
     spread(run, rows.shape[1], rows.size + out.size)

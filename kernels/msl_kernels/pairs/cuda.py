@@ -200,14 +200,14 @@ def gram(rows: Any, centre: Any) -> Any:
 
 def combine(shares: Any, rows: Any, out: Any) -> Any:
     """Run on the device of `rows`; see `msl_kernels.pairs.combine`."""
-    d = rows.shape[1]
-    one = len(shares.shape) == 1
+    d, one = rows.shape[1], len(shares.shape) == 1
+    k = 1 if one else shares.shape[0]
     if isinstance(shares, np.ndarray):
         shares = cuda.to_device(shares)
     if out is None:
-        out = cuda.device_array((d,) if one else (shares.shape[0], d), np.float32)
-    if out.size:
-        blocks = _blocks(-(-d // THREADS))
-        many = (shares.reshape(1, -1), out.reshape(1, -1)) if one else (shares, out)
-        combine_kernel[blocks, THREADS](many[0], rows, many[1])
+        out = cuda.device_array(d if one else (k, d), np.float32)
+    if k and d:
+        combine_kernel[_blocks(-(-d // THREADS)), THREADS](
+            shares.reshape(k, -1), rows, out.reshape(k, d)
+        )
     return out

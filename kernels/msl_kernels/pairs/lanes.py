@@ -156,14 +156,14 @@ def fma(_typing_context, _a, _b, _c):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def mix(_typing_context, panel, _at, shares, _first, _n, out, _place, _step, k):  # type: ignore[no-untyped-def]
-    """Write len(k) combinations of the 16 columns of a panel, `step` numbers apart.
+def mix(_typing_context, tile, _at, _pitch, shares, _first, _n, out, _place, _step, k):  # type: ignore[no-untyped-def]
+    """Write len(k) combinations of 16 columns, `step` numbers apart.
 
-    Row i of the panel is at + 16 i, its shares are first + len(k) i and on.
+    Row i of them begins at at + pitch * i, its shares at first + len(k) * i.
     """
 
     def emit(context, builder, _signature, arguments):  # type: ignore[no-untyped-def]
-        panel_value, at, shares_value, start, n, out_value, place, step = arguments[:8]
+        tile_value, at, pitch, shares_value, start, n, out_value, place, step = arguments[:9]
         zero = ir.Constant(_DOUBLES, [0.0] * LANES)
         totals = [cgutils.alloca_once_value(builder, zero) for _ in range(len(k))]
 
@@ -171,8 +171,8 @@ def mix(_typing_context, panel, _at, shares, _first, _n, out, _place, _step, k):
             return ir.Constant(n.type, value)
 
         with cgutils.for_range_slice(builder, number(0), n, number(1), n.type) as (i, _count):
-            row = builder.add(at, builder.mul(i, number(LANES)))
-            x = builder.load(address(context, builder, panel, panel_value, row, _FLOATS), align=4)
+            row = builder.add(at, builder.mul(i, pitch))
+            x = builder.load(address(context, builder, tile, tile_value, row, _FLOATS), align=4)
             x = builder.fpext(x, _DOUBLES)
             base = builder.add(start, builder.mul(i, number(len(k))))
             for j, total in enumerate(totals):
@@ -187,4 +187,4 @@ def mix(_typing_context, panel, _at, shares, _first, _n, out, _place, _step, k):
         return context.get_dummy_value()
 
     size = types.intp
-    return types.void(panel, size, shares, size, size, out, size, size, k), emit
+    return types.void(tile, size, size, shares, size, size, out, size, size, k), emit

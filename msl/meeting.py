@@ -1,0 +1,224 @@
+"""Where payloads meet: decode, attack (simulation), aggregate, step, evaluate, report.
+
+Plain functions that run at one worker, from values to values that stay there. What leaves is the
+model, for the sources, and a report, for the client.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from msl.aggregators.base import finite_rows
+from msl.attacks.base import Attack, DataAttack, Scene
+from msl.codecs.none import Identity
+from msl.codecs.parts import Parts, bits_of_blocks
+from msl.codecs.pass_through import PassThrough
+from msl.codecs.payload import Payload
+from msl.errors import DataError, MslError, PayloadError, PlanError
+from msl.hosts import Delivery, Host, Sent, judge
+from msl.plan import Plan
+from msl.random import derive
+from msl.types import Data, Memory, Report, Rows, Vector
+
+__all__ = ["Met", "State", "begin", "meet", "model_of", "params_of", "report_of"]
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a run stands between two rounds; lives where payloads meet."""
+
+    params: Vector
+    server: Any
+    memory: Memory
+    bytes_total: int
+    layers: dict[str, float] = field(default_factory=dict)
+    attack: Memory = None
+
+
+@dataclass(frozen=True)
+class Met:
+    """The state after a round, the model as it is sent down, and what the client hears."""
+
+    state: State
+    model: Payload
+    report: Report | None
+
+
+def begin(plan: Plan, n: int) -> Met:
+    """Return the state before round 0."""
+    params = plan.model.init(derive(plan.seed, "init"))
+    server = plan.algorithm.server().init(params)
+    memory = plan.aggregator.init(plan.per_round or n, len(params))
+    attack = None
+    if isinstance(plan.attack, Attack):
+        attack = plan.attack.init(len(plan.corrupted), len(params))
+    state = State(params, server, memory, 0, attack=attack)
+    return Met(state, Identity().encode(params)[0], None)
+
+
+def model_of(met: Met) -> Payload:
+    """Return what goes down to the sources."""
+    return met.model
+
+
+def report_of(met: Met) -> Report | None:
+    """Return what goes to the client."""
+    return met.report
+
+
+def params_of(met: Met) -> Vector:
+    """Return the parameters, for the end of a run."""
+    return met.state.params
+
+
+def meet(
+    host: Host,
+    before: Met,
+    deliveries: Sequence[Delivery],
+    believed: Sequence[float],
+    held_out: Data | None,
+    round: int,
+) -> Met:
+    """Decode, attack (simulation), aggregate, step, evaluate: the server's part of a round."""
+    start = perf_counter()
+    plan, state = host.plan, before.state
+    # By rank, whatever host came first: float sums depend on the order.
+    sent = sorted((s for d in deliveries for s in d.sent), key=lambda s: s.rank)
+    dropped = {rank: why for d in deliveries for rank, why in d.dropped.items()}
+    if not sent:
+        raise MslError(f"no update in round {round}: {'; '.join(dropped.values())}")
+    rows = np.empty((len(sent), len(state.params)), np.float32)
+    for row, s in zip(rows, sent, strict=True):
+        _decode(s, row, round)
+    attack = _attack(plan, rows, [s.rank for s in sent], state.attack, round)
+    finite = finite_rows(rows)
+    if not finite.all():
+        dropped |= {s.rank: "sent NaN or Inf" for s, ok in zip(sent, finite, strict=True) if not ok}
+        rows, sent = rows[finite], [s for s, ok in zip(sent, finite, strict=True) if ok]
+        if not sent:
+            raise MslError(f"no finite update in round {round}")
+    aggregator, server_rule = plan.aggregator, plan.algorithm.server()
+    aggregator.check(len(rows))
+    trusted, held_out = _split(held_out, plan.trusted)
+    if trusted is not None:
+        aggregator = aggregator.trusting(
+            lambda direction: plan.model.loss(
+                server_rule.step(state.params, direction, state.server)[0], trusted.X, trusted.y
+            )
+        )
+    aggregated = aggregator.aggregate(rows, _weights(plan, sent, believed), state.memory)
+    params, server = server_rule.step(state.params, aggregated.vector, state.server)
+    if not np.isfinite(params).all():
+        raise DataError(f"the model is no longer finite after round {round}; lower the lr")
+    model = Identity().encode(params)[0]
+    met = perf_counter() - start
+    loss, accuracy, success = _evaluate(plan, params, held_out, round)
+    up = sum(s.payload.nbytes for s in sent)
+    down = before.model.nbytes * (len(sent) + len(dropped))
+    total = state.bytes_total + up + down
+    layers = _layers(plan, sent)
+    report = Report(
+        round=round,
+        participants=tuple(s.rank for s in sent),
+        given=tuple(aggregated.given.tolist()),
+        source_loss=tuple(s.loss for s in sent),
+        dropped=dropped,
+        bytes_up=up,
+        bytes_down=down,
+        bytes_up_dense=4 * rows.size,
+        bytes_total=total,
+        step_norm=float(np.linalg.norm((params - state.params).astype(np.float64))),
+        seconds={
+            "solve": max(d.seconds for d in deliveries),
+            "meet": met,
+            "evaluate": perf_counter() - start - met,
+        },
+        loss=loss,
+        accuracy=accuracy,
+        attack_success=success,
+        layers={} if layers == state.layers else layers,
+    )
+    state = State(params, server, aggregated.memory, total, layers, attack)
+    return Met(state, model, report)
+
+
+def _weights(plan: Plan, sent: Sequence[Sent], believed: Sequence[float]) -> NDArray[np.float64]:
+    """Return how much each update counts."""
+    rule = plan.aggregator
+    if not rule.weighted:
+        return np.ones(len(sent))
+    by_rows = plan.weights == "rows" or (plan.weights == "auto" and rule.by_size)
+    return np.array([(s.weight if by_rows else 1.0) * believed[s.rank] for s in sent])
+
+
+def _split(held_out: Data | None, trusted: int) -> tuple[Data | None, Data | None]:
+    """Return the first rows, which the server trusts, and the rest, which judge the model."""
+    if not trusted:
+        return None, held_out
+    if held_out is None or len(held_out) <= trusted:
+        raise PlanError(f"{trusted} trusted rows need more held-out rows than that")
+    weight = held_out.weight
+    first, rest = slice(None, trusted), slice(trusted, None)
+    return (
+        Data(held_out.X[first], held_out.y[first], None if weight is None else weight[first]),
+        Data(held_out.X[rest], held_out.y[rest], None if weight is None else weight[rest]),
+    )
+
+
+def _decode(sent: Sent, row: Vector, round: int) -> None:
+    """Decode a payload into its row; an error says whose it is."""
+    try:
+        if sent.payload.size != len(row):
+            raise PayloadError(f"{sent.payload.size} numbers for a model of {len(row)}")
+        sent.payload.decode(out=row)
+    except PayloadError as error:
+        raise PayloadError(f"update of source {sent.rank} in round {round}: {error}") from error
+
+
+def _layers(plan: Plan, sent: Sequence[Sent]) -> dict[str, float]:
+    """Return the mean bits per number of every block, where payloads are cut into blocks."""
+    found = [bits_of_blocks(s.payload) for s in sent if isinstance(s.payload.codec, Parts)]
+    names = [name for name, _ in plan.model.layout.blocks]
+    if not found or any(len(bits) != len(names) for bits in found):
+        return {}
+    return dict(zip(names, np.mean(found, axis=0).tolist(), strict=True))
+
+
+def _attack(plan: Plan, rows: Rows, ranks: Sequence[int], memory: Memory, round: int) -> Memory:
+    """Replace the rows of corrupted sources in place; what they send passes the codec too."""
+    if not isinstance(plan.attack, Attack):
+        return memory
+    lying = np.isin(ranks, plan.corrupted)
+    if not lying.any() or lying.all():
+        return memory
+
+    def aggregate(imagined: Rows) -> Vector:
+        n = len(imagined)
+        return plan.aggregator.aggregate(
+            imagined, np.ones(n), plan.aggregator.init(*imagined.shape)
+        ).vector
+
+    key = derive(plan.seed, round, "attack")
+    scene = Scene(rows[~lying], rows[lying], key, round, aggregate)
+    forged, memory = plan.attack.forge(scene, memory)
+    codec = PassThrough(plan.wire)
+    for index, row in zip(np.flatnonzero(lying).tolist(), forged, strict=True):
+        key = derive(plan.seed, round, ranks[index], "encode")
+        codec.encode(row, key=key)[0].decode(out=rows[index])
+    return memory
+
+
+def _evaluate(
+    plan: Plan, params: Vector, held_out: Data | None, round: int
+) -> tuple[float | None, float | None, float | None]:
+    """Return loss, accuracy, and how often a backdoor opens, in rounds with evaluation."""
+    last = round == plan.rounds - 1
+    if held_out is None or not (last or round % plan.evaluate_every == 0):
+        return None, None, None
+    probe = plan.attack.probe(held_out) if isinstance(plan.attack, DataAttack) else None
+    success = None if probe is None else judge(plan.model, params, probe)[1]
+    return *judge(plan.model, params, held_out), success

@@ -14,11 +14,12 @@ from rich.table import Table
 from msl import aggregators, algorithms, attacks, codecs, collectives, models, sources, trust
 from msl.cluster import Executor, open_executor
 from msl.codecs.facts import facts
-from msl.compare import Outcome, compare, run_cell, tracked
+from msl.compare import compare, ranks_of, run_cell, tracked
 from msl.config import Config, load_config
 from msl.errors import MslError, PlanError
+from msl.outcome import Outcome
 from msl.parts import summary
-from msl.progress import Progress, table_of
+from msl.progress import Progress, ranking_of, table_of
 
 __all__ = ["app", "main"]
 
@@ -68,7 +69,8 @@ def compare_(file: File, scheduler: Scheduler = None, set_: Changes = None) -> N
     console = Console()
     with _executor(config, scheduler) as executor, Progress(console) as progress:
         outcomes = compare(config, executor, progress.start, progress.update)
-    console.print(table_of(outcomes))
+    ranks, _ = ranks_of(config, outcomes)
+    console.print(ranking_of(ranks) if ranks else table_of(outcomes))
     _where(console, config)
 
 

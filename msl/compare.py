@@ -1,92 +1,54 @@
 """A grid of runs beside their baselines: one parent run in the store, a child per cell."""
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from itertools import product
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
 import yaml
 
-from msl import hosts
-from msl.aggregators.mean import Mean
+from msl.baselines import BASELINES, Job
 from msl.cluster.base import Executor
-from msl.codecs.none import Identity
 from msl.config import Config
-from msl.errors import MslError, PlanError
+from msl.grid import cells_of
+from msl.outcome import Outcome
 from msl.plan import Plan
-from msl.plots import convergence
-from msl.rounds import Result, set_stage, train
-from msl.sources import PooledSource, Source
-from msl.tracking import Tracker, make_tracker
+from msl.plots import convergence, heat_map
+from msl.ranking import Heat, Labels, Rank, heat, ranking
+from msl.rounds import Result, train
+from msl.tracking import Tracker, make_tracker, unfinished
 from msl.types import Report
 
-__all__ = ["Cell", "Outcome", "cells_of", "compare", "run_cell", "tracked"]
+__all__ = ["compare", "digest_of", "ranks_of", "run_cell", "tracked"]
 
-
-@dataclass(frozen=True)
-class Cell:
-    """One run of a comparison: its readable name and its configuration."""
-
-    name: str
-    config: Config
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What the table and the plots need of one cell; curves are empty for `local_only`."""
-
-    name: str
-    baseline: bool
-    accuracy: float
-    loss: float
-    bytes_up_per_round: float
-    bytes_total: int
-    ratio: float
-    rounds: tuple[int, ...] = ()
-    accuracies: tuple[float, ...] = ()
-
-    @classmethod
-    def of(cls, name: str, reports: Sequence[Report], baseline: bool = False) -> "Outcome":
-        """Return the outcome of a finished run; refuses one that was never evaluated."""
-        seen = [r for r in reports if r.accuracy is not None]
-        if not seen:
-            raise PlanError("comparing needs held-out rows: set data.held_out_file")
-        up = sum(r.bytes_up for r in reports)
-        return cls(
-            name=name,
-            baseline=baseline,
-            accuracy=seen[-1].accuracy or 0.0,
-            loss=seen[-1].loss or 0.0,
-            bytes_up_per_round=0.0 if baseline else up / len(reports),
-            bytes_total=0 if baseline else reports[-1].bytes_total,
-            ratio=1.0 if baseline else sum(r.bytes_up_dense for r in reports) / up,
-            rounds=tuple(r.round for r in seen),
-            accuracies=tuple(r.accuracy or 0.0 for r in seen),
-        )
-
-
-def cells_of(config: Config) -> list[Cell]:
-    """Return the cells of the grid in `compare`, in the file's order."""
-    axes = config.compare or {"aggregator": [config.aggregator]}
-    cells = []
-    for values in product(*axes.values()):
-        raw = config.model_dump() | dict(zip(axes, values, strict=True))
-        name = " ".join(_label(value) for value in values)
-        cells.append(Cell(name, Config.model_validate(raw)))
-    return cells
-
-
-def _label(value: Any) -> str:
-    return str(value["name"]) if isinstance(value, dict) else str(value)
+OUTCOME = "outcome.json"
+"""Artifact of a cell that is finished."""
 
 
 @contextmanager
 def tracked(
-    config: Config, name: str, plan: Plan | None = None, parent: str | None = None
+    config: Config,
+    name: str,
+    plan: Plan | None = None,
+    parent: str | None = None,
+    grid: str | None = None,
+    resume: str | None = None,
 ) -> Iterator[Tracker]:
-    """Yield a tracker that already knows the plan and the file behind it."""
+    """Yield a tracker that already knows the plan and the file behind it.
+
+    Parameters
+    ----------
+    config, name, plan
+        What is run.
+    parent : str, optional
+        Run under which this one is nested.
+    grid : str, optional
+        Digest of the comparison it belongs to.
+    resume : str, optional
+        Run to go on with.
+    """
     params = plan.describe() if plan else {"compare": config.compare}
     text = yaml.safe_dump(config.model_dump(), sort_keys=False)
     with make_tracker(
@@ -95,7 +57,8 @@ def tracked(
         run_name=name,
         parent=parent,
         params=params | {"config_name": config.name},
-        tags={"msl.config": config.name, "msl.cell": name},
+        tags={"msl.config": config.name, "msl.cell": name} | ({"msl.grid": grid} if grid else {}),
+        resume=resume,
     ) as tracker:
         tracker.log_text("config.yaml", text)
         if plan:
@@ -148,6 +111,9 @@ def compare(
 ) -> list[Outcome]:
     """Run the baselines and every cell; return their outcomes in that order.
 
+    A comparison that broke off goes on in its own run: cells that are finished in the store are
+    not run again.
+
     Parameters
     ----------
     config : Config
@@ -159,22 +125,73 @@ def compare(
     on_report : callable, optional
         Told every round.
     """
+    grid = digest_of(config)
+    cells = cells_of(config)
+    jobs: list[tuple[str, Config, Job]] = [
+        *((name, config, BASELINES[name]) for name in config.baselines),
+        *((cell.name, cell.config, _outcome_of(cell.name)) for cell in cells),
+    ]
+    before = unfinished(config.tracking.uri, config.tracking.experiment, grid)
     outcomes = []
-    with tracked(config, config.name) as parent:
-        for name in config.baselines:
+    with tracked(config, config.name, grid=grid, resume=before.parent) as parent:
+        for name, own, job in jobs:
+            if name in before.outcomes:
+                outcomes.append(Outcome.from_json(before.outcomes[name]))
+                continue
             if on_cell:
-                on_cell(name, config.rounds)
-            with tracked(config, name, config.plan(), parent.run_id) as tracker:
-                outcomes.append(_BASELINES[name](config, executor, tracker, on_report))
-        for cell in cells_of(config):
-            if on_cell:
-                on_cell(cell.name, cell.config.rounds)
-            with tracked(cell.config, cell.name, cell.config.plan(), parent.run_id) as tracker:
-                result = run_cell(cell.config, executor, tracker, on_report)
-                outcomes.append(Outcome.of(cell.name, result.reports))
+                on_cell(name, own.rounds)
+            with tracked(own, name, own.plan(), parent.run_id, grid) as tracker:
+                outcomes.append(job(own, executor, tracker, on_report))
+                tracker.log_text(OUTCOME, outcomes[-1].to_json())
         parent.log_table("comparison.json", comparison_table(outcomes))
         parent.log_figure("convergence.png", convergence(outcomes))
+        _log_ranking(parent, ranks_of(config, outcomes))
     return outcomes
+
+
+def digest_of(config: Config) -> str:
+    """Return what two runs of the same comparison have in common; the store does not count."""
+    text = json.dumps(config.model_dump(exclude={"tracking", "cluster"}), sort_keys=True)
+    return sha256(text.encode()).hexdigest()[:16]
+
+
+def _outcome_of(name: str) -> Job:
+    """Return the job of a cell."""
+
+    def job(
+        config: Config,
+        executor: Executor,
+        tracker: Tracker,
+        on_report: Callable[[Report], None] | None,
+    ) -> Outcome:
+        return Outcome.of(name, run_cell(config, executor, tracker, on_report).reports)
+
+    return job
+
+
+def _found(config: Config, outcomes: Sequence[Outcome]) -> list[tuple[Labels, float]]:
+    """Return labels and accuracy of every cell."""
+    by_name = {o.name: o.accuracy for o in outcomes if not o.baseline}
+    return [(cell.labels, by_name[cell.name]) for cell in cells_of(config)]
+
+
+def ranks_of(config: Config, outcomes: Sequence[Outcome]) -> tuple[list[Rank], Heat]:
+    """Return the ranking by worst case and its tables; both empty without an attack axis."""
+    found = _found(config, outcomes)
+    ranks = ranking(found)
+    return ranks, heat(found, ranks) if ranks else {}
+
+
+def _log_ranking(tracker: Tracker, ranked: tuple[list[Rank], Heat]) -> None:
+    """Leave the ranking and a heat map per setting with the tracker."""
+    ranks, tables = ranked
+    if not ranks:
+        return
+    columns = ("name", "worst", "mean", "deviation", "where")
+    tracker.log_table("ranking.json", {c: [getattr(r, c) for r in ranks] for c in columns})
+    for i, (setting, table) in enumerate(tables.items()):
+        name = "".join(c if c.isalnum() else "_" for c in setting) or str(i)
+        tracker.log_figure(f"heat/{name}.png", heat_map(setting, *table))
 
 
 def comparison_table(outcomes: Sequence[Outcome]) -> dict[str, list[Any]]:
@@ -187,53 +204,3 @@ def comparison_table(outcomes: Sequence[Outcome]) -> dict[str, list[Any]]:
         "bytes_total": [o.bytes_total for o in outcomes],
         "compression": [o.ratio for o in outcomes],
     }
-
-
-def pooled_clean(
-    config: Config,
-    executor: Executor,
-    tracker: Tracker,
-    on_report: Callable[[Report], None] | None = None,
-) -> Outcome:
-    """Train on all rows with their true labels in one place, for as many passes."""
-    pooled: Source = PooledSource(tuple(config.sources()))
-    plan = replace(
-        config.plan(),
-        attack=None,
-        corrupted=(),
-        aggregator=Mean(),
-        codec=Identity(),
-        per_round=None,
-    )
-    result = train(
-        plan, [pooled], executor, held_out=config.held_out(), tracker=tracker, on_report=on_report
-    )
-    return Outcome.of("pooled_clean", result.reports, baseline=True)
-
-
-def local_only(
-    config: Config,
-    executor: Executor,
-    tracker: Tracker,
-    on_report: Callable[[Report], None] | None = None,  # noqa: ARG001 - there are no rounds to tell
-) -> Outcome:
-    """Train every honest source by itself; the mean over them is what they have without us."""
-    plan, held_out = config.plan(), config.held_out()
-    if held_out is None:
-        raise MslError("the baseline local_only needs held-out rows: set data.held_out_file")
-    sources = config.sources()
-    honest = [source for rank, source in enumerate(sources) if rank not in plan.corrupted]
-    plan = replace(plan, attack=None, corrupted=(), aggregator=Mean(), per_round=None)
-    stage = set_stage(plan, honest, held_out, executor)
-    tracker.log_sources(stage.infos)
-    told = []
-    for place, host in stage.hosts.items():
-        judged = executor.submit(hosts.load_held_out, held_out, at=place)
-        told.append(executor.submit(hosts.alone, host, judged, at=place))
-    found = [pair for one in executor.gather(told) for _, pair in sorted(one.items())]
-    loss, accuracy = np.mean(found, axis=0).tolist()
-    tracker.log_summary({"eval/loss": loss, "eval/accuracy": accuracy})
-    return Outcome("local_only", True, accuracy, loss, 0.0, 0, 1.0)
-
-
-_BASELINES = {"pooled_clean": pooled_clean, "local_only": local_only}

@@ -1,6 +1,7 @@
 """YAML -> checked configuration -> plan and sources; every mistake named with file and key."""
 
 from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +16,7 @@ from msl.plan import Plan
 from msl.random import derive, generator
 from msl.sources import DATASETS, FileSource, HeldOut, LoaderSource, PartitionSource, Source
 
-__all__ = ["Config", "load_config", "read_yaml", "with_changes"]
+__all__ = ["Config", "load_config", "read_yaml", "with_changes", "with_value"]
 
 Part = dict[str, Any]
 """A part as YAML has it: ``median``, or ``{name: trimmed_mean, f: 6}``."""
@@ -143,7 +144,9 @@ class Config(_Strict):
         plan = Plan(
             model=model,
             algorithm=_make("algorithm", algorithms.make, horizon | self.algorithm),
-            aggregator=_make("aggregator", aggregators.make, self.aggregator),
+            aggregator=_make(
+                "aggregator", aggregators.make, _counted(self.aggregator, self.corrupted)
+            ),
             codec=_make("codec", codecs.make, self.codec),
             attack=_make("attack", attacks.make, self.attack) if self.attack else None,
             corrupted=self._corrupted(n),
@@ -213,7 +216,8 @@ def load_config(path: str | Path, changes: Iterable[str] = ()) -> Config:
 
 def _check_grid(config: Config) -> None:
     """Try every value of every axis by itself, so that the last cell does not fail after hours."""
-    if unknown := sorted(set(config.compare) - set(Config.model_fields)):
+    first = {axis.partition(".")[0] for axis in config.compare}
+    if unknown := sorted(first - set(Config.model_fields)):
         raise PlanError(
             f"compare: unknown key(s) {', '.join(unknown)}; "
             f"allowed: {', '.join(Config.model_fields)}"
@@ -221,7 +225,7 @@ def _check_grid(config: Config) -> None:
     for axis, values in config.compare.items():
         for i, value in enumerate(values):
             try:
-                Config.model_validate(config.model_dump() | {axis: value}).plan()
+                Config.model_validate(with_value(config.model_dump(), axis, value)).plan()
             except ValidationError as error:
                 raise PlanError(f"compare.{axis}[{i}]: {_line(error.errors()[0])}") from error
             except PlanError as error:
@@ -243,7 +247,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
 def with_changes(raw: Mapping[str, Any], changes: Iterable[str]) -> dict[str, Any]:
     """Return a copy with ``a.b=c`` applied; a part given by name alone becomes a mapping."""
-    changed: dict[str, Any] = yaml.safe_load(yaml.safe_dump(dict(raw)))
+    changed = deepcopy(dict(raw))
     for change in changes:
         key, equals, value = change.partition("=")
         if not equals or not key:
@@ -257,6 +261,25 @@ def with_changes(raw: Mapping[str, Any], changes: Iterable[str]) -> dict[str, An
                 raise PlanError(f"--set {change}: {step} holds no keys")
         at[last] = yaml.safe_load(value)
     return changed
+
+
+def with_value(raw: Mapping[str, Any], axis: str, value: Any) -> dict[str, Any]:
+    """Return a copy with the value at a dotted key."""
+    first, _, rest = axis.partition(".")
+    inner = with_value(raw[first], rest, value) if rest else value
+    return {**raw, first: inner}
+
+
+def _counted(part: Part, corrupted: int) -> Part:
+    """Return an aggregator with ``f: corrupted`` replaced by that number, at any depth."""
+    return {
+        key: corrupted
+        if key == "f" and value == "corrupted"
+        else _counted(value, corrupted)
+        if isinstance(value, dict)
+        else value
+        for key, value in part.items()
+    }
 
 
 def _line(error: Any) -> str:

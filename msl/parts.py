@@ -11,6 +11,9 @@ __all__ = ["LazyTable", "accepted", "describe", "make_part", "summary"]
 
 Part = TypeVar("Part")
 
+WRAPPED = ("codec", "first", "then")
+"""Arguments that are parts of the same family."""
+
 
 def accepted(part: type) -> list[str]:
     """Return the names of a part's arguments."""
@@ -18,7 +21,7 @@ def accepted(part: type) -> list[str]:
 
 
 def make_part(family: str, table: Mapping[str, type[Part]], name: str, arguments: Any) -> Part:
-    """Make ``table[name](**arguments)``; a nested ``{"name": ...}`` becomes a part of this family.
+    """Make ``table[name](**arguments)``; nested ``{"name": ...}`` become parts of this family.
 
     Raises
     ------
@@ -35,10 +38,8 @@ def make_part(family: str, table: Mapping[str, type[Part]], name: str, arguments
         takes = ", ".join(accepted(part)) or "no arguments"
         raise PlanError(f"{family} {name!r} takes no {', '.join(unknown)}; it takes: {takes}")
     made = {
-        key: make_part(
-            family, table, value["name"], {k: v for k, v in value.items() if k != "name"}
-        )
-        if isinstance(value, Mapping) and "name" in value
+        key: make_part(family, table, nested["name"], {k: nested[k] for k in nested if k != "name"})
+        if (nested := _nested(key, value))
         else value
         for key, value in arguments.items()
     }
@@ -46,6 +47,13 @@ def make_part(family: str, table: Mapping[str, type[Part]], name: str, arguments
         return part(**made)
     except TypeError as error:
         raise PlanError(f"{family} {name!r}: {error}") from error
+
+
+def _nested(key: str, value: Any) -> Mapping[str, Any] | None:
+    """Return the mapping of a part inside a part, which may be its name alone; None for a value."""
+    if isinstance(value, str) and key in WRAPPED:
+        return {"name": value}
+    return value if isinstance(value, Mapping) and "name" in value else None
 
 
 def describe(part: Any) -> dict[str, Any]:

@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
-__all__ = ["convergence"]
+__all__ = ["convergence", "heat_map"]
 
 
 class Curve(Protocol):
@@ -48,4 +50,23 @@ def convergence(curves: Sequence[Curve]) -> Any:
     axes.set(xlabel="round", ylabel="accuracy on held-out rows", ylim=(0, 1))
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
+    return figure
+
+
+def heat_map(
+    title: str, rows: Sequence[str], columns: Sequence[str], values: NDArray[np.float64]
+) -> Any:
+    """Return a table of accuracies as colours with their numbers."""
+    figure = Figure(
+        figsize=(2.5 + 0.9 * len(columns), 1.8 + 0.36 * len(rows)), layout="constrained"
+    )
+    axes = figure.add_subplot()
+    image = axes.imshow(values, vmin=0, vmax=1, cmap="viridis", aspect="auto")
+    for (i, j), value in np.ndenumerate(values):
+        axes.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=8,
+                  color="white" if value < 0.6 else "black")  # fmt: skip
+    axes.set_xticks(range(len(columns)), columns, rotation=35, ha="right")
+    axes.set_yticks(range(len(rows)), rows)
+    axes.set_title(title)
+    figure.colorbar(image, ax=axes, label="accuracy on held-out rows")
     return figure

@@ -9,10 +9,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as Bar
 from rich.table import Table
 
-from msl.compare import Outcome
+from msl.outcome import Outcome
+from msl.ranking import Rank
 from msl.types import Report
 
-__all__ = ["Progress", "table_of"]
+__all__ = ["Progress", "ranking_of", "table_of"]
 
 
 class Progress:
@@ -88,4 +89,15 @@ def table_of(outcomes: Sequence[Outcome]) -> Table:
             "" if o.baseline else f"{o.bytes_up_per_round:,.0f}",
             "" if o.baseline else f"{o.ratio:.2f}x",
         )
+    return table
+
+
+def ranking_of(ranks: Sequence[Rank]) -> Table:
+    """Return the aggregators by their worst case."""
+    table = Table(title="accuracy on held-out rows, the best worst case first")
+    for column in ("aggregator", "worst", "+-", "mean", "worst setting"):
+        right = column in ("worst", "+-", "mean")
+        table.add_column(column, justify="right" if right else "left")
+    for r in ranks:
+        table.add_row(r.name, f"{r.worst:.3f}", f"{r.deviation:.3f}", f"{r.mean:.3f}", r.where)
     return table

@@ -1,7 +1,7 @@
 """Slow, obvious versions of the aggregators: float64 and plain loops."""
 
 from itertools import combinations
-from math import sqrt
+from math import inf, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -178,15 +178,15 @@ def arc(rows: Array, f: int) -> Array:
     )
 
 
-def median_source(points: list[list[float]], good: list[bool], threshold: float) -> int | None:
-    """The good point with the least distance to its (n // 2 + 1)-th closest, if within it."""
+def median_source(points: list[list[float]], good: list[bool]) -> tuple[int, float]:
+    """The good point with the least distance to its (n // 2 + 1)-th closest, and that distance."""
     n, scores = len(points), {}
     for i in range(n):
         away = sorted(distance(points[i], points[j]) for j in range(n) if good[j])
-        if good[i] and len(away) > n // 2:
-            scores[i] = away[n // 2]
-    best = min(scores, key=lambda i: (scores[i], i), default=None)
-    return best if best is not None and scores[best] <= threshold else None
+        if good[i]:
+            scores[i] = away[n // 2] if len(away) > n // 2 else inf
+    best = min(scores, key=lambda i: (scores[i], i))
+    return best, scores[best]
 
 
 def safeguard(
@@ -200,10 +200,8 @@ def safeguard(
         found.append((result, list(good)))
         for length, threshold in zip(lengths, thresholds, strict=True):
             start = t // length * length
-            sums = (np.sum(rounds[start : t + 1], axis=0) / n).tolist()
-            median = median_source(sums, good, threshold)
-            if median is not None:
-                good = [
-                    good[i] and distance(sums[i], sums[median]) <= 2 * threshold for i in range(n)
-                ]
+            sums = np.sum(rounds[start : t + 1], axis=0).tolist()
+            median, score = median_source(sums, good)
+            limit = 2 * max(threshold, score / n)
+            good = [good[i] and distance(sums[i], sums[median]) / n <= limit for i in range(n)]
     return found

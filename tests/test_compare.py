@@ -3,9 +3,10 @@
 import pytest
 
 from msl.cluster import LocalExecutor
-from msl.compare import cells_of, compare
+from msl.compare import compare
 from msl.config import load_config
 from msl.errors import MslError, PlanError
+from msl.grid import cells_of
 
 
 @pytest.fixture(scope="module")
@@ -34,10 +35,10 @@ def test_cells_are_the_product_of_the_axes():
         "configs/quickstart.yaml", ["compare={aggregator: [mean, median], seed: [1, 2]}"]
     )
     assert [cell.name for cell in cells_of(config)] == [
-        "mean 1",
-        "mean 2",
-        "median 1",
-        "median 2",
+        "mean seed=1",
+        "mean seed=2",
+        "median seed=1",
+        "median seed=2",
     ]
     assert cells_of(config)[3].config.seed == 2
 

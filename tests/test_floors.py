@@ -17,7 +17,8 @@ FLOORS = [
     "msl.algorithms msl.trust",
     "msl.collectives",
     "msl.plan msl.hosts msl.meeting msl.rounds msl.checkpoints msl.peers",
-    "msl.config msl.cli msl.estimators msl.compare msl.plots msl.progress",
+    "msl.config msl.cli msl.estimators msl.compare msl.grid msl.outcome msl.baselines "
+    "msl.ranking msl.plots msl.progress",
     "msl msl_pipelines",  # msl itself: what msl/__init__.py shows to users
 ]
 FLOOR = {unit: number for number, units in enumerate(FLOORS) for unit in units.split()}

@@ -76,19 +76,24 @@ class Safeguard(Aggregator):
     A bias b per round grows to b T in a sum over T rounds, honest noise only to sqrt(T), so a
     lie that hides in one round shows in a window of many. Windows start anew at every multiple
     of their length. In each, the vector median is the sum with the smallest score: the distance
-    to the (floor(n/2) + 1)-th closest sum of a good source, itself included. It counts when the
-    score is within the threshold, so that strictly more than n/2 sources stand behind it; then
-    good sources beyond 2 x the threshold from it are evicted. A window without such a median
-    evicts nobody in that round. The sources that were good before the round make its result, as
-    in the paper: one bad row may count once.
+    to the (floor(n/2) + 1)-th closest sum of a good source, itself included. Within the threshold
+    it has strictly more than n/2 sources behind it; good sources beyond 2 x the threshold from
+    it are evicted. The sources that were good before the round make its result, as in the paper:
+    one bad row may count once.
+
+    The paper leaves open what happens when no sum has a majority within the threshold. Here the
+    score then takes the place of the threshold in that round: among more than n/2 honest sources
+    it cannot exceed the radius of theirs, so thresholds that are too small open no door, as
+    evicting nobody would. With n/2 good sources or fewer the score is infinite and nobody is
+    evicted.
 
     Distances of sums are divided by n, the number of all sources: divided by the number of good
     ones, every eviction would tighten the thresholds for the rest. Distances are unweighted;
     weights only weigh the mean. `given` is the share each row got, 0 for evicted sources and for
     rows not heard.
 
-    Rows with NaN or Inf, and rows farther than 4 x `spread` from the vector median of the rows,
-    are not heard in their round.
+    Rows with NaN or Inf, and rows farther than 4 x `spread` from the vector median of the rows
+    (or 4 x its score, if that is more), are not heard in their round.
 
     The rule needs the same n sources, in the same order, every round; the paper does not cover
     partial participation, nor sources of different distributions. Its noise, which helps to
@@ -251,9 +256,7 @@ class Safeguard(Aggregator):
         score, away = _from_median(rows, heard)
         if self.spread is None and self._calibrating(guard):
             return heard, _larger(guard.spread, score)
-        if score > guard.spread:
-            return heard, guard.spread
-        return heard & (away <= _REJECT * guard.spread), guard.spread
+        return heard & (away <= _REJECT * max(guard.spread, score)), guard.spread
 
     def _summed(self, rows: Rows, guard: Guard) -> tuple[Rows, ...]:
         """Return the sums with this round's rows; where a window starts, these alone."""
@@ -270,9 +273,8 @@ class Safeguard(Aggregator):
         if self._calibrating(guard):
             pairs = zip(guard.thresholds, looks, strict=True)
             return replace(guard, thresholds=tuple(_larger(t, s / n) for t, (s, _) in pairs))
-        for window, limit, (score, away) in zip(_WINDOWS, guard.thresholds, looks, strict=False):
-            if score / n > limit:
-                continue
+        for window, least, (score, away) in zip(_WINDOWS, guard.thresholds, looks, strict=False):
+            limit = max(least, score / n)
             far = good & (away / n > _EVICT * limit)
             good = good & ~far
             log += tuple(

@@ -1,13 +1,30 @@
 """The contract of a tracker: it hears every report, on the driver only."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
 from msl.types import Report, SourceInfo
 
-__all__ = ["NullTracker", "Tracker"]
+__all__ = ["NullTracker", "Tracker", "Unfinished"]
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A comparison that broke off.
+
+    Parameters
+    ----------
+    parent : str or None
+        Its run, to go on in.
+    outcomes : mapping from str to str
+        Names of finished cells and what they left in ``outcome.json``.
+    """
+
+    parent: str | None
+    outcomes: Mapping[str, str]
 
 
 class Tracker(ABC):

@@ -13,16 +13,17 @@ from types import TracebackType
 from typing import Any, Self
 
 from mlflow import MlflowClient
+from mlflow.artifacts import load_text
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
 from msl.errors import TrackingError
-from msl.tracking.base import Tracker
+from msl.tracking.base import Tracker, Unfinished
 from msl.tracking.queue import MetricQueue
 from msl.tracking.quiet import quiet
 from msl.types import Report, SourceInfo
 
-__all__ = ["MlflowTracker"]
+__all__ = ["MlflowTracker", "find_unfinished"]
 
 _log = logging.getLogger(__name__)
 
@@ -47,6 +48,8 @@ class MlflowTracker(Tracker):
         Nested; flattened to dotted names.
     tags : mapping, optional
         Strings.
+    resume : str, optional
+        A run to go on with instead of making one.
     """
 
     def __init__(
@@ -58,7 +61,9 @@ class MlflowTracker(Tracker):
         parent: str | None = None,
         params: Mapping[str, Any] | None = None,
         tags: Mapping[str, str] | None = None,
+        resume: str | None = None,
     ) -> None:
+        self.resume = resume
         self.uri, self.experiment, self.run_name = uri, experiment, run_name
         self.params = dict(params or {})
         self.tags = dict(tags or {}) | ({"mlflow.parentRunId": parent} if parent else {})
@@ -67,18 +72,22 @@ class MlflowTracker(Tracker):
     def __enter__(self) -> Self:
         with _reaching(self.uri):
             self.client = MlflowClient(self.uri)
-            run = self.client.create_run(
-                self._experiment_id(), tags=self.tags, run_name=self.run_name
-            )
-            self.id = self.run_id = run.info.run_id
-            try:
-                self._log_params()
-            except Exception:
-                self.client.set_terminated(self.id, "FAILED")
-                raise
+            self.id = self.run_id = self.resume or self._new_run()
+            if self.resume:
+                self.client.update_run(self.id, status="RUNNING")
         self.missing: list[str] = []
         self.queue = MetricQueue(self._send)
         return self
+
+    def _new_run(self) -> str:
+        run = self.client.create_run(self._experiment_id(), tags=self.tags, run_name=self.run_name)
+        self.id = self.run_id = run.info.run_id
+        try:
+            self._log_params()
+        except Exception:
+            self.client.set_terminated(self.id, "FAILED")
+            raise
+        return self.id
 
     def _log_params(self) -> None:
         flat = [Param(k, v[:_LONGEST_PARAM]) for k, v in _flat(self.params)]
@@ -173,6 +182,30 @@ class MlflowTracker(Tracker):
         with self._sparing("the model"):
             uri = log_pyfunc(self.uri, self.id, model, params, example)
             self.client.log_batch(self.id, tags=[RunTag("msl.model_uri", uri)])
+
+
+def find_unfinished(uri: str, experiment: str, grid: str) -> Unfinished:
+    """Return the last comparison with this digest, if it broke off, and its finished cells."""
+    with _reaching(uri):
+        client = MlflowClient(uri)
+        known = client.get_experiment_by_name(experiment)
+        if known is None:
+            return Unfinished(None, {})
+        runs = client.search_runs(
+            [known.experiment_id], f"tags.`msl.grid` = '{grid}'", order_by=["start_time DESC"],
+            max_results=50_000,
+        )  # fmt: skip
+    parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    if not parents or parents[0].info.status == "FINISHED":
+        return Unfinished(None, {})
+    parent = str(parents[0].info.run_id)
+    outcomes = {}
+    for run in runs:
+        tags = run.data.tags
+        if tags.get("mlflow.parentRunId") == parent and run.info.status == "FINISHED":
+            address = f"{run.info.artifact_uri}/outcome.json"
+            outcomes[tags["msl.cell"]] = load_text(address)
+    return Unfinished(parent, outcomes)
 
 
 def _dataset(name: str, digest: str, rows: int, features: int, place: str) -> Dataset:

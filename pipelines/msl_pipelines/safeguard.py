@@ -18,6 +18,7 @@ from typing import Annotated, Any, TypeAlias
 import numpy as np
 import torch
 import typer
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 from sklearn.datasets import load_digits
@@ -98,16 +99,30 @@ def digits(seed: int) -> tuple[Data, Data]:
     return Data(X[HELD_OUT:], y[HELD_OUT:]), Data(X[:HELD_OUT], y[:HELD_OUT])
 
 
-def batches(key: int, data: Data) -> Iterator[list[Data]]:
-    """Yield a batch for every source, round by round; every epoch all rows are dealt anew.
+def batches(key: int, data: Data) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
+    """Yield a batch for every source, round by round: X (n, batch, p), y (n, batch).
 
-    So all sources draw from one distribution, as the paper assumes.
+    Every epoch all rows are dealt anew, so that all sources draw from one distribution, as the
+    paper assumes.
     """
     draw = generator(key)
     for _ in range(EPOCHS):
         order = draw.permutation(len(data))[: EPOCH * SOURCES * BATCH]
-        for of_round in order.reshape(EPOCH, SOURCES, BATCH):
-            yield [Data(data.X[rows], data.y[rows]) for rows in of_round]
+        for rows in order.reshape(EPOCH, SOURCES, BATCH):
+            yield data.X[rows], data.y[rows]
+
+
+def gradients(params: Vector, X: NDArray[Any], y: NDArray[Any]) -> Rows:
+    """Return what `MODEL.gradient` says of each batch, of all at once: ten times as fast."""
+    w1, b1, w2, b2 = MODEL.layout.split(params).values()
+    hidden = np.maximum(X @ w1.T + b1, 0)
+    z = hidden @ w2.T + b2
+    p = np.exp(z - z.max(axis=2, keepdims=True))
+    p /= p.sum(axis=2, keepdims=True)
+    p = (p - np.eye(CLASSES, dtype=np.float32)[y]) / np.float32(y.shape[1])
+    back = (p @ w2) * (hidden > 0)
+    blocks = (back.swapaxes(1, 2) @ X, back.sum(axis=1), p.swapaxes(1, 2) @ hidden, p.sum(axis=1))
+    return np.concatenate([block.reshape(len(X), -1) for block in blocks], axis=1)
 
 
 def play(
@@ -123,14 +138,14 @@ def play(
     memory = rule.init(SOURCES, len(params))
     lies = attack.init(CORRUPTED, len(params)) if isinstance(attack, Attack) else None
     trusted = batches(derive(key, "trusted"), data)
-    for round, of_round in enumerate(batches(derive(key, "batches"), data)):
+    for round, (X, y) in enumerate(batches(derive(key, "batches"), data)):
         if isinstance(attack, DataAttack):
-            of_round[honest:] = [attack.corrupt_data(b, CLASSES) for b in of_round[honest:]]
-        rows = np.stack([MODEL.gradient(params, batch.X, batch.y) for batch in of_round])
+            y[honest:] = attack.corrupt(y[honest:], CLASSES)
+        rows = gradients(params, X, y)
         if isinstance(attack, Attack):
             scene = Scene(rows[:honest].copy(), rows[honest:], derive(key, round, "lie"), round)
             rows[honest:], lies = attack.forge(scene, lies)
-        judged = rule.trusting(partial(loss_after, params, next(trusted)[0]))
+        judged = rule.trusting(partial(loss_after, params, next(trusted)))
         made = judged.aggregate(rows, np.ones(SOURCES), memory)
         memory = made.memory
         params = params - np.float32(RATE) * made.vector
@@ -139,9 +154,10 @@ def play(
             return
 
 
-def loss_after(params: Vector, trusted: Data, direction: Vector) -> float:
-    """Return the loss on trusted rows, a batch of their own, after a step."""
-    return MODEL.loss(params - np.float32(RATE) * direction, trusted.X, trusted.y)
+def loss_after(params: Vector, trusted: tuple[NDArray[Any], ...], direction: Vector) -> float:
+    """Return the loss on the first of other batches after a step."""
+    X, y = trusted
+    return MODEL.loss(params - np.float32(RATE) * direction, X[0], y[0])
 
 
 @cache
@@ -161,7 +177,7 @@ def measure(cell: Cell) -> Outcome:
         rule: Aggregator = Safeguard(*windows, *thresholds(seed, windows))
     else:
         rule = make(name, **dict(WITHOUT_MEMORY)[name])
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         ((_, params, memory),) = deque(play(seed, seed, rule, ATTACKS[attack]), maxlen=1)
     _, held_out = digits(seed)
     hits = MODEL.predict(params, held_out.X) == held_out.y

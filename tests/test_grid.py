@@ -1,0 +1,132 @@
+"""A grid of any axes, ranked by the worst case, that goes on where it broke off."""
+
+import numpy as np
+import pytest
+from mlflow import MlflowClient
+
+from msl import compare as comparing
+from msl.cluster import LocalExecutor
+from msl.compare import compare, ranks_of
+from msl.config import load_config
+from msl.errors import PlanError
+from msl.grid import cells_of, label
+from msl.outcome import Outcome
+from msl.ranking import heat, ranking
+
+GRID = """
+rounds: 2
+data: {loader: 'tasks:blob', sources: 7, held_out_file: {name: held, path: held.csv, target: y}}
+model: {name: softmax, n_features: 6, n_classes: 3}
+corrupted: 2
+attack: sign_flip
+compare:
+  aggregator: [mean, {name: trimmed_mean, f: corrupted}, {name: nnm, f: 2, then: median}]
+  attack: [{name: sign_flip, scale: 1.0}, {name: sign_flip, scale: 9.0}]
+  algorithm.lr: [0.1]
+  seed: [0, 1]
+"""
+
+
+@pytest.fixture
+def grid(tmp_path):
+    """Return a configuration of 12 cells on a store of its own."""
+    from tasks import blob
+
+    X, y = blob(99, 60)
+    rows = np.column_stack([X, y])
+    header = ",".join([*(f"x{i}" for i in range(6)), "y"])
+    np.savetxt(tmp_path / "held.csv", rows, delimiter=",", header=header, comments="")
+    file = tmp_path / "grid.yaml"
+    file.write_text(GRID.replace("path: held.csv", f"path: {tmp_path}/held.csv"))
+    store = f"tracking={{uri: 'sqlite:///{tmp_path}/runs.db', experiment: grid}}"
+    return load_config(file, [store])
+
+
+def test_axes_may_lie_deep_and_labels_are_distinct(grid):
+    cells = cells_of(grid)
+    assert len({cell.name for cell in cells}) == len(cells) == 12
+    assert cells[-1].name == "nnm+median sign_flip(9.0) lr=0.1 seed=1"
+    assert cells[0].config.algorithm == {"name": "fedavg", "lr": 0.1}
+    assert cells[4].config.plan().aggregator.f == 2
+    assert cells[4].labels == {
+        "aggregator": "trimmed_mean",
+        "attack": "sign_flip(1.0)",
+        "algorithm.lr": "lr=0.1",
+        "seed": "seed=0",
+    }
+
+
+def test_a_part_is_called_by_its_name_and_what_it_wraps():
+    assert label("codec", {"name": "error_feedback", "codec": {"name": "sign"}}) == (
+        "error_feedback+sign"
+    )
+    assert label("aggregator", {"name": "krum", "f": 2}, full=True) == "krum(2)"
+
+
+def test_an_unknown_axis_is_named(tmp_path):
+    file = tmp_path / "grid.yaml"
+    file.write_text(GRID.replace("algorithm.lr", "algoritm.lr"))
+    with pytest.raises(PlanError, match=r"compare: unknown key\(s\) algoritm"):
+        load_config(file)
+
+
+def test_the_rank_is_the_worst_setting_of_the_seeds_mean():
+    found = [
+        ({"aggregator": a, "attack": k, "seed": s}, accuracy)
+        for a, k, s, accuracy in [
+            ("mean", "zero", "0", 0.9),
+            ("mean", "zero", "1", 0.9),
+            ("mean", "flip", "0", 0.1),
+            ("mean", "flip", "1", 0.3),
+            ("median", "zero", "0", 0.8),
+            ("median", "zero", "1", 0.8),
+            ("median", "flip", "0", 0.7),
+            ("median", "flip", "1", 0.7),
+        ]
+    ]
+    first, second = ranking(found)
+    assert (first.name, first.worst, first.where) == ("median", 0.7, "flip")
+    assert (second.worst, second.deviation) == pytest.approx((0.2, 0.1))
+    names, columns, values = heat(found, [first, second])[""]
+    assert (names, columns) == (["median", "mean"], ["zero", "flip", "worst"])
+    np.testing.assert_allclose(values, [[0.8, 0.7, 0.7], [0.9, 0.2, 0.2]])
+    assert ranking([({"aggregator": "mean"}, 1.0)]) == []
+
+
+def test_an_outcome_survives_as_text():
+    outcome = Outcome("a", False, 0.5, 1.0, 2.0, 3, 4.0, (0, 1), (0.1, 0.5))
+    assert Outcome.from_json(outcome.to_json()) == outcome
+
+
+def test_a_broken_comparison_goes_on_where_it_stopped(grid, monkeypatch):
+    ran = []
+
+    def run_cell(config, *arguments):
+        ran.append(config.seed)
+        if len(ran) == 6:
+            raise RuntimeError("the power went")
+        return real(config, *arguments)
+
+    real = comparing.run_cell
+    monkeypatch.setattr(comparing, "run_cell", run_cell)
+    with LocalExecutor() as executor:
+        with pytest.raises(RuntimeError, match="the power went"):
+            compare(grid, executor)
+        resumed = compare(grid, executor)
+        assert len(ran) == 6 + 7
+        again = compare(grid, executor)
+    assert len(ran) == 6 + 7 + 12
+    assert [o.accuracy for o in resumed] == [o.accuracy for o in again]
+    assert [o.name for o in resumed] == [cell.name for cell in cells_of(grid)]
+    client = MlflowClient(grid.tracking.uri)
+    known = client.get_experiment_by_name("grid")
+    runs = client.search_runs([known.experiment_id], max_results=100)
+    parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    assert [run.info.status for run in parents] == ["FINISHED"] * 2
+    children = [run for run in runs if run not in parents]
+    assert sorted(run.info.status for run in children) == ["FAILED"] + ["FINISHED"] * 24
+    files = {f.path for f in client.list_artifacts(parents[0].info.run_id)}
+    assert {"ranking.json", "heat", "comparison.json"} <= files
+    ranks, tables = ranks_of(grid, again)
+    assert [r.name for r in ranks][-1] == "mean"
+    assert list(tables) == ["lr=0.1"]

@@ -1,6 +1,7 @@
 """A grid of any axes, ranked by the worst case, that goes on where it broke off."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
@@ -33,9 +34,7 @@ def grid(tmp_path):
     from tasks import blob
 
     X, y = blob(99, 60)
-    rows = np.column_stack([X, y])
-    header = ",".join([*(f"x{i}" for i in range(6)), "y"])
-    np.savetxt(tmp_path / "held.csv", rows, delimiter=",", header=header, comments="")
+    pd.DataFrame(X).add_prefix("x").assign(y=y).to_csv(tmp_path / "held.csv", index=False)
     file = tmp_path / "grid.yaml"
     file.write_text(GRID.replace("path: held.csv", f"path: {tmp_path}/held.csv"))
     store = f"tracking={{uri: 'sqlite:///{tmp_path}/runs.db', experiment: grid}}"

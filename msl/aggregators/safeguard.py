@@ -96,8 +96,10 @@ class Safeguard(Aggregator):
     (or 4 x its score, if that is more), are not heard in their round.
 
     The rule needs the same n sources, in the same order, every round; the paper does not cover
-    partial participation, nor sources of different distributions. Its noise, which helps to
-    leave saddle points, is a matter of the server and not added here.
+    partial participation. Nor does it cover sources of different distributions, and that is
+    what sources are that draw again and again from a few rows of their own: their sums drift
+    apart linearly, and thresholds wide enough for them hide lies. The paper's noise, which helps
+    to leave saddle points, is a matter of the server and not added here.
 
     Parameters
     ----------

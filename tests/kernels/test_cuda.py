@@ -132,6 +132,11 @@ KERNELS = {
         "combine_kernel": (doubles, pairs, pairs),
     },
     "order.cuda": {"trimmed_mean_kernel": (pairs, size, numbers)},
+    "order.cuda_meamed": {"meamed_kernel": (pairs, size, numbers)},
+    "order.cuda_weighted": {
+        "weighted_median_kernel": (pairs, counts, real, numbers),
+        "weighted_trimmed_mean_kernel": (pairs, counts, real, real, numbers),
+    },
     "hadamard.cuda": {
         "rotate_kernel": (numbers, size, word, word, numbers),
         "unrotate_kernel": (numbers, size, word, word, numbers),

@@ -1,7 +1,7 @@
 # make run | test | check | bench: each builds .venv first when it is missing or out of date.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := $(CURDIR)/.venv/bin
-# What `make bench` measures: rounds, kernels, codecs, accuracy, tracking or all.
+# What `make bench` measures: rounds, kernels, codecs, accuracy, aggregators, tracking or all.
 PART ?= all
 
 # numba does not see a change in another file: one cache folder per state of the kernels.

@@ -483,3 +483,10 @@ def weighted_trimmed_mean(rows, weights, trim):
         mean = sum(Fraction(x) * w for x, w in parts) / sum(w for _, w in parts)
         result.append(float(mean))
     return np.array(result).astype(np.float32)
+
+
+def majority(rows, weights):
+    """The sign of the sum of signs, each times its weight; and how often a row has it."""
+    votes = np.sign(rows.astype(np.float64))
+    won = np.sign(sum(w * vote for w, vote in zip(weights, votes, strict=True)))
+    return won.astype(np.float32), (votes == won).sum(axis=1)

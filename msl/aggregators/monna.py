@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from msl.aggregators.counted import Counted, spread_over
 from msl.errors import PlanError
 from msl.types import Aggregated, Memory, Rows
-from msl_kernels.pairs import combine
+from msl_kernels.pairs import combine, squared_distances
 
 __all__ = ["Monna"]
 
@@ -49,13 +49,7 @@ class Monna(Counted):
 
     def aggregate(self, rows: Rows, weights: NDArray[Any], memory: Memory) -> Aggregated:
         """Return the weighted mean of the nearest rows."""
-        gaps = np.array([_square(row, rows[self.reference]) for row in rows])
+        gaps = squared_distances(rows)[self.reference]
         chosen = np.sort(np.argsort(gaps, kind="stable")[: len(rows) - self.f])
         given = spread_over(chosen, weights)
         return Aggregated(combine(given, rows), given)
-
-
-def _square(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
-    """Return |a - b|^2, differences in float64."""
-    gap = np.subtract(a, b, dtype=np.float64)
-    return float(gap @ gap)

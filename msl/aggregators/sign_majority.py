@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from msl.aggregators.base import Aggregator
 from msl.errors import PlanError
 from msl.types import Aggregated, Memory, Rows
+from msl_kernels.signs import pack
+from msl_kernels.votes import majority
 
 __all__ = ["SignMajority"]
-
-_STEP = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -54,16 +54,10 @@ class SignMajority(Aggregator):
 
     def aggregate(self, rows: Rows, weights: NDArray[Any], memory: Memory) -> Aggregated:
         """Return the signs of the vote."""
-        n, d = rows.shape
-        vector, agreed = np.empty(d, np.float32), np.zeros(n)
-        for start in range(0, d, _STEP):
-            votes = np.sign(rows[:, start : start + _STEP])
-            won = np.sign(weights @ votes)
-            vector[start : start + _STEP] = won
-            agreed += (votes == won).sum(axis=1)
+        vector, agreed = majority(rows, weights)
         scale = self.scale
         if scale is None:
-            sizes = [np.abs(row).mean(dtype=np.float64) for row in rows] if d else [0.0]
+            sizes = [pack(row)[1] for row in rows]
             scale = float(np.median(sizes))
         vector *= np.float32(scale)
         given = agreed * weights

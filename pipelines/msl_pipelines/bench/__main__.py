@@ -2,13 +2,14 @@
 
 import sys
 
-from msl_pipelines.bench import accuracy, codecs, kernels, rounds, tracking
+from msl_pipelines.bench import accuracy, aggregators, codecs, kernels, rounds, tracking
 
 PARTS = {
     "rounds": rounds.main,
     "kernels": kernels.main,
     "codecs": codecs.main,
     "accuracy": accuracy.main,
+    "aggregators": aggregators.main,
     "tracking": tracking.main,
 }
 

@@ -13,11 +13,12 @@ from msl_pipelines.bench.timing import median_of as seconds
 
 NUMBERS, BUCKET, KEY, COLUMNS = 10_000_000, 512, 1, 1_000_000
 
-__all__ = ["main"]
+__all__ = ["main", "read"]
 
 
 @njit(parallel=True, fastmath=True)
-def _read(x):  # type: ignore[no-untyped-def]
+def read(x):  # type: ignore[no-untyped-def]
+    """Return the sum of x: what reading it once costs."""
     total = np.float32(0)
     for i in prange(len(x)):
         total += x[i]
@@ -37,7 +38,7 @@ def _normal(*shape: int) -> NDArray[np.float32]:
 def streams() -> dict[str, float]:
     """Return GB of float32 per second of every kernel that passes over one vector."""
     x, out = _normal(NUMBERS), np.zeros(NUMBERS, np.float32)
-    times = {"read": seconds(_read, x), "copy": seconds(_copy, x, out)}
+    times = {"read": seconds(read, x), "copy": seconds(_copy, x, out)}
     for bits in (4, 8):
         meta = np.empty((n_buckets(NUMBERS, BUCKET), 2), np.float32)
         packed = np.empty(packed_nbytes(NUMBERS, bits), np.uint8)
@@ -55,13 +56,13 @@ def orders() -> dict[str, float]:
     found = {}
     for n in (20, 50):
         rows, out = _normal(n, COLUMNS), np.empty(COLUMNS, np.float32)
-        read = seconds(_read, rows.reshape(-1))
+        once = seconds(read, rows.reshape(-1))
         for name, taken in (
             ("median", seconds(median, rows, out)),
             ("trimmed mean", seconds(trimmed_mean, rows, n // 5, out)),
             ("np.median", seconds(np.median, rows, 0)),
         ):
-            found[f"{name} {n} x {COLUMNS:.0e}"] = taken / read
+            found[f"{name} {n} x {COLUMNS:.0e}"] = taken / once
     return found
 
 

@@ -96,7 +96,7 @@ def meet(
         _decode(s, row, round)
     attack = _attack(plan, rows, [s.rank for s in sent], state.attack, round)
     finite = finite_rows(rows)
-    if not finite.all():
+    if not finite.all() and not plan.aggregator.per_source:
         dropped |= {s.rank: "sent NaN or Inf" for s, ok in zip(sent, finite, strict=True) if not ok}
         rows, sent = rows[finite], [s for s, ok in zip(sent, finite, strict=True) if ok]
         if not sent:

@@ -95,6 +95,11 @@ class Plan:
                 f"{self.aggregator.name} judges updates on trusted rows: set trusted to a number "
                 "of held-out rows"
             )
+        if self.aggregator.per_source and (self.per_round or n) < n:
+            raise PlanError(
+                f"{self.aggregator.name} remembers each source: leave per_round out, so that all "
+                f"{n} take part in every round"
+            )
         self.aggregator.check(self.per_round or n)
         self._check_attack(n)
 

@@ -21,12 +21,23 @@ from tasks import (
 )
 
 from msl import codecs
-from msl.aggregators import AGGREGATORS, Mean, TrimmedMean
+from msl.aggregators import (
+    AGGREGATORS,
+    CenteredClipping,
+    Krum,
+    Mean,
+    Median,
+    Safeguard,
+    TrimmedMean,
+    Zeno,
+)
 from msl.aggregators import make as make_aggregator
 from msl.algorithms import FedAvg, FedSgd
-from msl.attacks import Gaussian, LabelFlip
+from msl.attacks import ATTACKS, Gaussian, LabelFlip, Nan, SignFlip
+from msl.attacks import make as make_attack
 from msl.cluster import DaskExecutor, LocalExecutor, open_executor
 from msl.cluster.lane import run_program
+from msl.codecs import ErrorFeedback, MaxMin
 from msl.errors import DataError, PlanError, SourceError
 from msl.models import Softmax
 from msl.random import derive
@@ -274,3 +285,66 @@ def test_a_source_with_other_columns_or_classes_is_named_before_the_first_round(
         local(calm, odd)
     with pytest.raises(DataError, match=r"'site-0' has class 2, the run has classes 0\.\.1"):
         local(replace(calm, n_classes=2), blobs(2))
+
+
+@pytest.mark.parametrize("name", list(ATTACKS))
+def test_every_attack_runs_and_honest_sources_go_on(name):
+    needed = {"optimal": {"family": "inner_product"}}.get(name, {})
+    attack = make_attack(name, **needed)
+    a_plan = plan(attack=attack, aggregator=Median(), corrupted=(0, 3), codec=MaxMin(8, 8))
+    last = local(a_plan).reports[-1]
+    assert last.accuracy > 0.8
+    assert (last.attack_success is not None) == (name == "backdoor")
+
+
+def test_rows_that_are_no_numbers_are_left_out_and_said():
+    a_plan = plan(attack=Nan(), aggregator=TrimmedMean(f=1), corrupted=(2, 5))
+    for report in local(a_plan).reports:
+        assert report.participants == (0, 1, 3, 4, 6)
+        assert dict(report.dropped) == {2: "sent NaN or Inf", 5: "sent NaN or Inf"}
+    with pytest.raises(PlanError, match="at least 7 rows, got 5"):
+        local(replace(a_plan, aggregator=TrimmedMean(f=3)))
+
+
+def test_a_rule_that_remembers_sources_needs_all_of_them():
+    guarded = plan(attack=Nan(), aggregator=Safeguard(**NEEDED["safeguard"]), corrupted=(2,))
+    assert local(guarded).reports[-1].given[2] == 0
+    with pytest.raises(PlanError, match="safeguard remembers each source: leave per_round out"):
+        local(replace(guarded, per_round=5))
+
+
+def test_zeno_judges_on_rows_that_do_not_evaluate():
+    liars = plan(attack=SignFlip(9.0), corrupted=(0, 1, 2, 3), aggregator=Zeno(f=4), trusted=30)
+    result = local(liars)
+    assert result.reports[-1].accuracy > 0.8
+    assert {report.given[0] for report in result.reports} == {0.0}
+    with pytest.raises(PlanError, match="zeno judges updates on trusted rows"):
+        local(replace(liars, trusted=0))
+    with pytest.raises(PlanError, match="200 trusted rows need more held-out rows"):
+        local(replace(liars, trusted=200))
+
+
+def test_sizes_weigh_where_the_rule_or_the_plan_says():
+    honest = plan(attack=None, corrupted=(), codec=MaxMin(8, 8))
+    sizes = [LoaderSource(f"site-{r}", blob, (r, 20 * (r + 1))) for r in range(7)]
+    by_rows = np.arange(1, 8) / 28
+    for rule, weights, expected in (
+        (Mean(), "auto", by_rows),
+        (Mean(), "equal", np.full(7, 1 / 7)),
+        (CenteredClipping(tau=1e9), "auto", np.full(7, 1 / 7)),
+        (CenteredClipping(tau=1e9), "rows", by_rows),
+    ):
+        result = local(replace(honest, aggregator=rule, weights=weights), sizes)
+        np.testing.assert_allclose(result.reports[0].given, expected)
+    with pytest.raises(PlanError, match="krum has no use for weights"):
+        local(replace(honest, aggregator=Krum(f=1), weights="rows"))
+
+
+def test_old_memories_fade_when_sources_are_drawn_seldom():
+    fading = ErrorFeedback(MaxMin(2, 8), decay=0.5)
+    both = [
+        local(plan(codec=c, per_round=3, rounds=12)) for c in (fading, replace(fading, decay=1))
+    ]
+    assert bits(both[0]) != bits(both[1])
+    always = [local(plan(codec=c)) for c in (fading, replace(fading, decay=1))]
+    assert bits(always[0]) == bits(always[1])

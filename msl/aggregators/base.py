@@ -27,6 +27,9 @@ class Aggregator(ABC):
     them buy votes.
     """
 
+    per_source: ClassVar[bool] = False
+    """Whether the memory knows each source: then all must be there in every round, and the rule
+    sees rows with NaN or Inf as they are."""
     needs_trusted: ClassVar[bool] = False
     """Whether the rule needs `trusting`."""
 

@@ -146,6 +146,7 @@ class Safeguard(Aggregator):
     calibrate: int | None = None
     readmit: int | None = None
     name: ClassVar[str] = "safeguard"
+    per_source: ClassVar[bool] = True
     weighted: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

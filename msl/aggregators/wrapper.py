@@ -25,6 +25,11 @@ class Wrapper(Aggregator):
         return self.then.by_size
 
     @property
+    def per_source(self) -> bool:  # type: ignore[override]
+        """As the wrapped rule."""
+        return self.then.per_source
+
+    @property
     def needs_trusted(self) -> bool:  # type: ignore[override]
         """As the wrapped rule."""
         return self.then.needs_trusted

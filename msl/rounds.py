@@ -18,6 +18,7 @@ from msl.plan import Plan
 from msl.random import derive, generator
 from msl.sources.base import Source
 from msl.tracking.base import NullTracker, Tracker
+from msl.trust.base import Held
 from msl.types import Report, SourceInfo, Vector
 
 __all__ = [
@@ -98,8 +99,12 @@ def set_stage(
     )
     infos = tuple(info for _, info in sorted((r, i) for one in told for r, i in one.items()))
     _check_fit(plan, infos)
-    report = plan.trust.weigh(infos, executor)
     ranks = {place: tuple(rank for rank, _ in mine) for place, mine in dealt.items()}
+    where = {rank: place for place, mine in ranks.items() for rank in mine}
+    sources_held = [
+        Held(rank, info, held[where[rank]], where[rank]) for rank, info in enumerate(infos)
+    ]
+    report = plan.trust.weigh(sources_held, executor)
     return Stage(plan, executor, held, ranks, infos, root, judged, tuple(report.weights))
 
 

@@ -6,15 +6,16 @@ import pytest
 
 from msl.cluster import LocalExecutor
 from msl.errors import PlanError
-from msl.trust import TRUST, TrustAll, TrustReport, TrustRule
+from msl.trust import TRUST, Held, TrustAll, TrustReport, TrustRule
 from msl.types import SourceInfo
 
 SAMPLES: list[TrustRule] = [TrustAll()]
 every = pytest.mark.parametrize("rule", SAMPLES, ids=repr)
 
 
-def infos(n: int) -> list[SourceInfo]:
-    return [SourceInfo(f"s{i}", 10 + i, 3, (0, 1), f"digest {i}") for i in range(n)]
+def infos(n: int) -> list[Held]:
+    known = [SourceInfo(f"s{i}", 10 + i, 3, (0, 1), f"digest {i}") for i in range(n)]
+    return [Held(rank, info, None, "local") for rank, info in enumerate(known)]
 
 
 def test_every_member_has_a_sample() -> None:

@@ -5,9 +5,9 @@ from typing import Any
 
 from msl.parts import make_part
 from msl.trust.all import TrustAll
-from msl.trust.base import TrustReport, TrustRule
+from msl.trust.base import Held, TrustReport, TrustRule
 
-__all__ = ["TRUST", "TrustAll", "TrustReport", "TrustRule", "make"]
+__all__ = ["TRUST", "Held", "TrustAll", "TrustReport", "TrustRule", "make"]
 
 TRUST: Mapping[str, type[TrustRule]] = {"all": TrustAll}
 

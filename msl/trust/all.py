@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from msl.trust.base import TrustReport, TrustRule
-from msl.types import SourceInfo
+from msl.trust.base import Held, TrustReport, TrustRule
 
 if TYPE_CHECKING:
     # Executors bring in distributed, which takes a second.
@@ -20,6 +19,6 @@ class TrustAll(TrustRule):
 
     name: ClassVar[str] = "all"
 
-    def weigh(self, sources: Sequence[SourceInfo], executor: "Executor") -> TrustReport:
+    def weigh(self, sources: Sequence[Held], executor: "Executor") -> TrustReport:
         """Return ones."""
         return TrustReport((1.0,) * len(sources), ("believed without a look",) * len(sources))

@@ -9,7 +9,7 @@ from msl.codecs.base import Codec, Shape, check_vector, refuse
 from msl.codecs.payload import HEADER_BYTES, Payload, padded
 from msl.errors import PayloadError
 from msl.types import Memory, Vector
-from msl_kernels.powers import natural, unnatural
+from msl_kernels.natural import natural, unnatural
 
 __all__ = ["Natural"]
 

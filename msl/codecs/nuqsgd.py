@@ -10,7 +10,7 @@ from msl.codecs.checks import check_bucket, check_finite
 from msl.codecs.payload import HEADER_BYTES, Payload, padded
 from msl.errors import PlanError
 from msl.types import Memory, Vector
-from msl_kernels.powers import from_nonuniform, nonuniform
+from msl_kernels.nonuniform import from_nonuniform, nonuniform
 from msl_kernels.quantize import n_buckets, packed_nbytes
 
 __all__ = ["NuQsgd"]

@@ -15,15 +15,9 @@ from oracles import nonuniform as slow_nonuniform
 from oracles import pack
 from oracles import unnatural as slow_unnatural
 
+from msl_kernels.natural import BLOCK, natural, unnatural
+from msl_kernels.nonuniform import from_nonuniform, nonuniform, nonuniform_bits
 from msl_kernels.parallel import PARALLEL_FROM
-from msl_kernels.powers import (
-    BLOCK,
-    from_nonuniform,
-    natural,
-    nonuniform,
-    nonuniform_bits,
-    unnatural,
-)
 from msl_kernels.quantize import n_buckets, packed_nbytes
 
 B = 64

@@ -1,10 +1,4 @@
-"""Stochastic rounding to powers of two: natural compression and NUQSGD; CPU only.
-
-Both round a positive number between the powers of two around it by one integer addition: with a
-dither d on the bits below the exponent, ``(bits + d) >> 23`` is the exponent of the lower power,
-or, with the probability that makes the result unbiased, of the upper one. The dither has 16 bits
-(the bias is below 2**-17 of the step) and comes from the generator as in `msl_kernels.quantize`.
-"""
+"""NUQSGD (Ramezani-Kebrya et al., JMLR 2021): levels at powers of two of a norm; CPU only."""
 
 from typing import Any
 
@@ -20,172 +14,23 @@ from msl_kernels.parallel import spread
 from msl_kernels.philox import split
 from msl_kernels.quantize import n_buckets, packed_nbytes
 from msl_kernels.quantize.packing import pack_part, unpack_part
+from msl_kernels.rounding import (
+    MAGNITUDE,
+    MANTISSA,
+    ONE,
+    TINY,
+    bits_of,
+    dither_exponent,
+    first_bad,
+    float_of,
+    power,
+)
 from msl_kernels.simd import address, prefer_wide, prefetch
 
-__all__ = ["from_nonuniform", "natural", "nonuniform", "nonuniform_bits", "unnatural"]
+__all__ = ["from_nonuniform", "nonuniform", "nonuniform_bits"]
 
-BLOCK = 2048
-"""Numbers of natural compression that lie in L1 with their dither."""
 LANES = 32
 """Partial sums of squares."""
-
-_MAGNITUDE = np.int32(0x7FFFFFFF)
-_INF = np.int32(0x7F800000)
-_MANTISSA = np.int32(23)
-_TOP = np.int32(254)
-_TINY = np.float32(2.0**-100)
-_ONE = np.float32(1.0)
-
-
-@njit(nogil=True, forceinline=True, _nrt=False)
-def _dither(half):  # type: ignore[no-untyped-def]
-    """Return (half + 1/2) / 65536 of the lowest bit of an exponent."""
-    return (np.int32(half) << np.int32(7)) + np.int32(64)
-
-
-@njit(nogil=True, forceinline=True, _nrt=False)
-def _int32(x):  # type: ignore[no-untyped-def]
-    return np.float32(x).view(np.int32)
-
-
-@njit(nogil=True, forceinline=True, _nrt=False)
-def _float32(bits):  # type: ignore[no-untyped-def]
-    return np.int32(bits).view(np.float32)
-
-
-@njit(nogil=True, forceinline=True, _nrt=False)
-def _round(raw, halves, exponents, negative):  # type: ignore[no-untyped-def]
-    """Write exponents and signs; return the largest magnitude as bits."""
-    prefer_wide()
-    largest = np.int32(0)
-    for i in range(len(raw)):
-        magnitude = raw[i] & _MAGNITUDE
-        largest = max(largest, magnitude)
-        # Unsigned: the sum may pass 2^31.
-        up = np.uint32(magnitude + _dither(halves[i])) >> np.uint32(23)
-        exponents[i] = np.uint8(min(np.int32(up), _TOP))
-        negative[i] = np.uint8(np.uint32(raw[i]) >> np.uint32(31))
-    return largest
-
-
-@njit(nogil=True, cache=True, _nrt=False)
-def _natural(x, first, last, key0, key1, exponents, signs, negative, words):  # type: ignore[no-untyped-def]
-    """Round blocks first..last-1; return the first with a number that is not finite, or -1."""
-    prefer_wide()
-    raw, halves = x.view(np.int32), words.view(np.uint16)
-    octets = words.view(np.uint8)
-    for b in range(first, last):
-        part = raw[b * BLOCK : (b + 1) * BLOCK]
-        groups = (len(part) + 7) // 8
-        prefetch(x, (b + 1) * BLOCK, (b + 2) * BLOCK)
-        draw_dithers(b * (BLOCK // 8), groups, key0, key1, words)
-        if _round(part, halves, exponents[b * BLOCK : (b + 1) * BLOCK], negative) >= _INF:
-            return b
-        room = signs[b * (BLOCK // 8) : b * (BLOCK // 8) + groups]
-        pack_part(negative, len(part), 1, octets, room)
-    return -1
-
-
-def natural(
-    x: NDArray[np.float32], key: int, exponents: Any = None, signs: Any = None
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8], int]:
-    """Round to powers of two (natural compression: Horvath et al., 2019).
-
-    Unbiased, with E|y - x|^2 <= x^2 / 8, the worst at 4/3 of a power of two. Below 2**-126 the
-    neighbours are 0 and 2**-126. Above 2**127 there is no upper neighbour in float32: such
-    numbers become 2**127, which is biased.
-
-    Parameters
-    ----------
-    x : array of shape (n,)
-        float32, contiguous.
-    key : int
-        64-bit key of the rounding.
-    exponents, signs : arrays, optional
-        uint8 (n,) and (packed_nbytes(n, 1),) to write into.
-
-    Returns
-    -------
-    exponents : array of shape (n,)
-        Biased by 127, 0..254; 0 stands for the number 0.
-    signs : array of shape (packed_nbytes(n, 1),)
-        A bit per number, lowest first, 1 for minus; zeros at the end.
-    first_bad : int
-        Index of the first NaN or Inf, and then the outputs mean nothing; -1 when all is well.
-    """
-    n = len(x)
-    if exponents is None:
-        exponents = np.empty(n, np.uint8)
-    if signs is None:
-        signs = np.empty(packed_nbytes(n, 1), np.uint8)
-    signs[(n + 7) // 8 :] = 0
-
-    def run(first: int, last: int) -> int:
-        scratch = np.empty(BLOCK, np.uint8), np.empty(BLOCK // 4, np.uint64)
-        return int(_natural(x, first, last, *split(key), exponents, signs, *scratch))
-
-    bad = next((b for b in spread(run, -(-n // BLOCK), n) if b >= 0), -1)
-    return exponents, signs, bad if bad < 0 else _first_bad(x, bad * BLOCK, BLOCK)
-
-
-def _first_bad(x: NDArray[np.float32], start: int, size: int) -> int:
-    """Return the first NaN or Inf of a part, or the largest magnitude when there is none."""
-    part = x[start : start + size]
-    finite = np.isfinite(part)
-    return start + int(np.argmax(np.abs(part)) if finite.all() else np.argmin(finite))
-
-
-@njit(nogil=True, forceinline=True, _nrt=False)
-def _power(exponent, negative):  # type: ignore[no-untyped-def]
-    """Return +-2^(exponent - 127), or +-0 for exponent 0."""
-    return _float32((np.int32(exponent) << _MANTISSA) | (np.int32(negative) << np.int32(31)))
-
-
-@njit(nogil=True, cache=True, _nrt=False)
-def _unnatural(exponents, signs, first, last, out, add, spare, negative):  # type: ignore[no-untyped-def]
-    """Decode blocks first..last-1."""
-    prefer_wide()
-    for b in range(first, last):
-        part = out[b * BLOCK : (b + 1) * BLOCK]
-        powers = exponents[b * BLOCK : (b + 1) * BLOCK]
-        room = signs[b * (BLOCK // 8) : (b + 1) * (BLOCK // 8)]
-        unpack_part(room[: (len(part) + 7) // 8], len(part), 1, spare, negative)
-        if add:
-            for i in range(len(part)):
-                part[i] += _power(powers[i], negative[i])
-        else:
-            for i in range(len(part)):
-                part[i] = _power(powers[i], negative[i])
-
-
-def unnatural(
-    exponents: NDArray[np.uint8],
-    signs: NDArray[np.uint8],
-    n: int,
-    out: Any = None,
-    add: bool = False,
-) -> Any:
-    """Return the powers of two of `natural`, written or added to `out`.
-
-    Parameters
-    ----------
-    exponents, signs : arrays
-        As `natural` returned them. It never returns exponent 255, which would be Inf here.
-    n : int
-        Numbers.
-    out : array of shape (n,), optional
-        float32; required when `add` is true.
-    add : bool
-        Whether to add to what `out` holds.
-    """
-    if out is None:
-        out = np.empty(n, np.float32)
-
-    def run(first: int, last: int) -> None:
-        _unnatural(exponents, signs, first, last, out, add, *np.empty((2, BLOCK), np.uint8))
-
-    spread(run, -(-n // BLOCK), n)
-    return out
 
 
 def nonuniform_bits(levels: int) -> int:
@@ -250,12 +95,12 @@ def _levels(raw, inverse, s, bits, halves, fields):  # type: ignore[no-untyped-d
     r + r is the greater of the two.
     """
     prefer_wide()
-    smallest = _float32((np.int32(127) - s) << _MANTISSA)
+    smallest = float_of((np.int32(127) - s) << MANTISSA)
     side = np.int32(bits - 1)
     for i in range(len(raw)):
-        ratio = _float32(raw[i] & _MAGNITUDE) * inverse
-        power = _int32(max(ratio + ratio, ratio + smallest))
-        level = ((power + _dither(halves[i])) >> _MANTISSA) - (np.int32(127) - s)
+        ratio = float_of(raw[i] & MAGNITUDE) * inverse
+        power = bits_of(max(ratio + ratio, ratio + smallest))
+        level = ((power + dither_exponent(halves[i])) >> MANTISSA) - (np.int32(127) - s)
         negative = np.int32(np.uint32(raw[i]) >> np.uint32(31))
         fields[i] = np.uint8(min(level, s + np.int32(1)) | (negative << side))
 
@@ -276,13 +121,13 @@ def _nonuniform(  # type: ignore[no-untyped-def]
         norms[b] = norm
         if not norm < np.inf:
             return b
-        if norm < _TINY:
+        if norm < TINY:
             for i in range(len(room)):
                 room[i] = 0
             continue
         prefetch(x, (b + 1) * bucket, (b + 2) * bucket)
         draw_dithers(b * (bucket // 8), (n + 7) // 8, key0, key1, words)
-        _levels(raw[b * bucket : b * bucket + n], _ONE / norm, np.int32(s), bits, halves, fields)
+        _levels(raw[b * bucket : b * bucket + n], ONE / norm, np.int32(s), bits, halves, fields)
         pack_part(fields, n, bits, words.view(np.uint8), room)
     return -1
 
@@ -338,14 +183,14 @@ def nonuniform(
         return int(_nonuniform(x, first, last, *how, *scratch, np.empty(LANES, np.float32)))
 
     bad = next((b for b in spread(run, len(norms), n) if b >= 0), -1)
-    return norms, packed, bad if bad < 0 else _first_bad(x, bad * bucket, bucket)
+    return norms, packed, bad if bad < 0 else first_bad(x, bad * bucket, bucket)
 
 
 @njit(nogil=True, forceinline=True, _nrt=False)
 def _value(field, s, side, norm):  # type: ignore[no-untyped-def]
     level = np.int32(field) & ((np.int32(1) << side) - np.int32(1))
     exponent = level + (np.int32(126) - s) if level else np.int32(0)
-    return norm * _power(exponent, np.int32(field) >> side)
+    return norm * power(exponent, np.int32(field) >> side)
 
 
 @njit(nogil=True, cache=True, _nrt=False)

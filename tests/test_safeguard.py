@@ -17,6 +17,7 @@ from msl.aggregators import Mean
 from msl.aggregators.safeguard import Guard, Safeguard, calibrated
 from msl.errors import DataError, PlanError
 from msl.types import Aggregated
+from msl_pipelines import safeguard as experiment
 
 Rows = NDArray[np.float32]
 N, D, SHORT, LONG = 10, 30, 10, 60
@@ -399,3 +400,12 @@ def test_too_short_a_calibration_is_refused() -> None:
         calibrated(noisy(LONG - 1, 0), SHORT, LONG)
     with pytest.raises(PlanError, match="10 rounds, got 0"):
         calibrated([], SHORT)
+
+
+def test_the_experiment_has_the_gradients_of_its_model() -> None:
+    data, _ = experiment.digits(0)
+    X, y = next(experiment.batches(3, data))
+    params = experiment.MODEL.init(4)
+    expected = [experiment.MODEL.gradient(params, *batch) for batch in zip(X, y, strict=True)]
+    np.testing.assert_allclose(experiment.gradients(params, X, y), expected, atol=1e-6)
+    assert np.abs(expected).max() > 0.01

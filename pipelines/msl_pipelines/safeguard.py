@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 from sklearn.datasets import load_digits
+from threadpoolctl import threadpool_limits
 
 from msl import models
 from msl.aggregators import AGGREGATORS, Aggregator, Safeguard, make
@@ -181,7 +182,8 @@ def measure(cell: Cell) -> Outcome:
         rule: Aggregator = Safeguard(*windows, *thresholds(seed, windows))
     else:
         rule = make(name, **dict(WITHOUT_MEMORY)[name])
-    with np.errstate(over="ignore", invalid="ignore"):
+    # One thread each: the processes share the cores, and torch's threads would wait for another.
+    with threadpool_limits(1), np.errstate(over="ignore", invalid="ignore"):
         ((_, params, memory),) = deque(play(seed, seed, rule, ATTACKS[attack]), maxlen=1)
     _, held_out = digits(seed)
     hits = MODEL.predict(params, held_out.X) == held_out.y

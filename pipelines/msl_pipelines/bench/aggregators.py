@@ -46,9 +46,8 @@ def rules(n: int) -> Iterator[tuple[str, Aggregator, bool]]:
 
 
 def reads(n: int, rows: NDArray[np.float32], threads: int) -> dict[str, float]:
-    """Return the time of every rule over that of one read, on so many threads."""
+    """Return the time of every rule over that of one read, both on so many threads."""
     numba.set_num_threads(threads)
-    # The yardstick is one core's read, whatever the rule uses.
     repeats = 9 if n <= 20 else 3
     unit = median_of(read, rows.reshape(-1), repeats=repeats)
     found = {}
@@ -86,7 +85,7 @@ def main() -> None:
     """Print the table."""
     threads = numba.config.NUMBA_NUM_THREADS
     console = Console(width=120)
-    table = Table(title=f"d = {COLUMNS:.0e}, f = n / 5, time over one read of the rows by one core")
+    table = Table(title=f"d = {COLUMNS:.0e}, f = n / 5, time over one read of the rows")
     table.add_column("rule")
     columns = []
     for n in COUNTS:

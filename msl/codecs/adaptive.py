@@ -13,7 +13,7 @@ from msl.codecs.base import Codec, check_vector, refuse_non_finite
 from msl.codecs.layerwise import is_raw
 from msl.codecs.maxmin import MaxMin
 from msl.codecs.none import Identity
-from msl.codecs.parts import Parts, blocks_of, gathered
+from msl.codecs.parts import Parts, blocks_of, gathered, part_key
 from msl.codecs.payload import Payload
 from msl.errors import DataError, PlanError
 from msl.types import Layout, Memory, Vector
@@ -159,7 +159,7 @@ class Adaptive(Codec):
         inner = []
         for (place, own), value, kept in zip(layers, now.chosen, now.inner, strict=True):
             number[place.start] = len(payloads)
-            mixed = (key + 0x9E3779B97F4A7C15 * len(payloads)) % 2**64
+            mixed = part_key(key, len(payloads))
             payload, kept = self._with(value).fit(own).encode(vector[place], kept, key=mixed)
             payloads.append(payload)
             inner.append(kept)

@@ -9,7 +9,7 @@ from typing import ClassVar
 from msl.codecs.base import Codec, check_vector, refuse_non_finite
 from msl.codecs.maxmin import MaxMin
 from msl.codecs.none import Identity
-from msl.codecs.parts import Parts, blocks_of, gathered, parts_nbytes
+from msl.codecs.parts import Parts, blocks_of, gathered, part_key, parts_nbytes
 from msl.codecs.payload import Payload
 from msl.errors import DataError, PlanError
 from msl.types import Layout, Memory, Vector
@@ -116,8 +116,7 @@ class LayerWise(Codec):
         for block, skip in zip(blocks, raw, strict=True):
             part.append(0 if skip else len(payloads))
             if not skip:
-                # Blocks must not share their random numbers.
-                mixed = (key + 0x9E3779B97F4A7C15 * len(payloads)) % 2**64
+                mixed = part_key(key, len(payloads))
                 payload, memory = _encode(
                     self.codec, vector, [block], next(memories), mixed, reference
                 )

@@ -14,7 +14,7 @@ from msl.codecs.payload import HEADER_BYTES, REST, Payload, padded
 from msl.errors import PayloadError
 from msl.types import Memory, Vector
 
-__all__ = ["Parts", "bits_of_blocks", "blocks_of", "gathered", "parts_nbytes"]
+__all__ = ["Parts", "bits_of_blocks", "blocks_of", "gathered", "part_key", "parts_nbytes"]
 
 
 def blocks_of(lengths: Sequence[int]) -> list[slice]:
@@ -41,6 +41,11 @@ def bits_of_blocks(payload: Payload) -> NDArray[np.float64]:
     numbers = np.bincount(part, lengths, len(bits))
     each: NDArray[np.float64] = (np.array(bits) / np.maximum(numbers, 1))[part]
     return each
+
+
+def part_key(key: int, number: int) -> int:
+    """Return the key of part `number`: parts must not share their random numbers."""
+    return (key + 0x9E3779B97F4A7C15 * number) % 2**64
 
 
 def parts_nbytes(n_blocks: int, inner: Sequence[int]) -> int:

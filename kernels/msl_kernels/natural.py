@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from msl_kernels.dither import draw_dithers
 from msl_kernels.parallel import spread
 from msl_kernels.philox import split
-from msl_kernels.quantize import packed_nbytes
+from msl_kernels.quantize import first_bad, packed_nbytes
 from msl_kernels.quantize.packing import pack_part, unpack_part
-from msl_kernels.rounding import INF, MAGNITUDE, TOP, dither_exponent, first_bad, power
+from msl_kernels.rounding import INF, MAGNITUDE, TOP, dither_exponent, power
 from msl_kernels.simd import prefer_wide, prefetch
 
 __all__ = ["natural", "unnatural"]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from msl_kernels.dither import draw_dithers
 from msl_kernels.parallel import spread
 from msl_kernels.philox import split
-from msl_kernels.quantize import n_buckets, packed_nbytes
+from msl_kernels.quantize import first_bad, n_buckets, packed_nbytes
 from msl_kernels.quantize.packing import pack_part, unpack_part
 from msl_kernels.rounding import (
     MAGNITUDE,
@@ -21,7 +21,6 @@ from msl_kernels.rounding import (
     TINY,
     bits_of,
     dither_exponent,
-    first_bad,
     float_of,
     power,
 )

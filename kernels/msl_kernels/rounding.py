@@ -8,7 +8,6 @@ or, with the probability that makes the result unbiased, of the upper one. The d
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
 __all__ = [
     "INF",
@@ -19,7 +18,6 @@ __all__ = [
     "TOP",
     "bits_of",
     "dither_exponent",
-    "first_bad",
     "float_of",
     "power",
 ]
@@ -54,10 +52,3 @@ def float_of(bits):  # type: ignore[no-untyped-def]
 def power(exponent, negative):  # type: ignore[no-untyped-def]
     """Return +-2^(exponent - 127), or +-0 for exponent 0."""
     return float_of((np.int32(exponent) << MANTISSA) | (np.int32(negative) << np.int32(31)))
-
-
-def first_bad(x: NDArray[np.float32], start: int, size: int) -> int:
-    """Return the first NaN or Inf of a part, or the largest magnitude when there is none."""
-    part = x[start : start + size]
-    finite = np.isfinite(part)
-    return start + int(np.argmax(np.abs(part)) if finite.all() else np.argmin(finite))

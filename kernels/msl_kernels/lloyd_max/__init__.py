@@ -30,7 +30,7 @@ from msl_kernels.lloyd_max import cpu
 from msl_kernels.lloyd_max.tables import LEVELS, centroids, tables
 from msl_kernels.parallel import spread
 from msl_kernels.philox import split
-from msl_kernels.quantize import _first_bad, n_buckets, packed_nbytes
+from msl_kernels.quantize import first_bad, n_buckets, packed_nbytes
 
 __all__ = ["centroids", "decode", "encode"]
 
@@ -93,7 +93,7 @@ def encode(
         return int(cpu.encode_blocks(x, first, last, *how, *scratch))
 
     bad = next((b for b in spread(run, count, len(x)) if b >= 0), -1)
-    return scales, packed, bad if bad < 0 else _first_bad(x, bad * block, block)
+    return scales, packed, bad if bad < 0 else first_bad(x, bad * block, block)
 
 
 def decode(

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from msl_kernels.parallel import spread
 from msl_kernels.philox import split
 from msl_kernels.qsgd import cpu
-from msl_kernels.quantize import _first_bad, n_buckets, packed_nbytes
+from msl_kernels.quantize import first_bad, n_buckets, packed_nbytes
 
 __all__ = ["dequantize", "levels", "quantize"]
 
@@ -111,7 +111,7 @@ def _scratch(bucket: int) -> tuple[NDArray[np.uint64], NDArray[np.float64]]:
 def _run(run: Callable[[int, int], int], x: NDArray[np.float32], bucket: int) -> int:
     """Run a kernel over all buckets and return the first bad index."""
     bad = next((b for b in spread(run, n_buckets(len(x), bucket), len(x)) if b >= 0), -1)
-    return bad if bad < 0 else _first_bad(x, bad * bucket, bucket)
+    return bad if bad < 0 else first_bad(x, bad * bucket, bucket)
 
 
 def dequantize(

@@ -19,7 +19,7 @@ from msl_kernels.parallel import spread
 from msl_kernels.philox import split
 from msl_kernels.quantize import cpu
 
-__all__ = ["dequantize", "n_buckets", "packed_nbytes", "quantize"]
+__all__ = ["dequantize", "first_bad", "n_buckets", "packed_nbytes", "quantize"]
 
 
 def packed_nbytes(n: int, bits: int) -> int:
@@ -88,10 +88,10 @@ def quantize(
         return int(cpu.quantize_buckets(x, first, last, *how, *scratch))
 
     bad = next((b for b in spread(run, len(meta), len(x)) if b >= 0), -1)
-    return meta, packed, bad if bad < 0 else _first_bad(x, bad * bucket, bucket)
+    return meta, packed, bad if bad < 0 else first_bad(x, bad * bucket, bucket)
 
 
-def _first_bad(x: NDArray[np.float32], start: int, bucket: int) -> int:
+def first_bad(x: NDArray[np.float32], start: int, bucket: int) -> int:
     """Return the index that spoils a bucket."""
     part = x[start : start + bucket]
     finite = np.isfinite(part)

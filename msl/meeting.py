@@ -5,7 +5,7 @@ model, for the sources, and a report, for the client.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Any
 
@@ -22,7 +22,7 @@ from msl.errors import DataError, MslError, PayloadError, PlanError
 from msl.hosts import Delivery, Host, Sent, judge
 from msl.plan import Plan
 from msl.random import derive
-from msl.types import Data, Memory, Report, Rows, Vector
+from msl.types import Aggregated, Data, Memory, Report, Rows, Vector
 
 __all__ = ["Met", "State", "begin", "meet", "model_of", "params_of", "report_of"]
 
@@ -86,50 +86,28 @@ def meet(
     """Decode, attack (simulation), aggregate, step, evaluate: the server's part of a round."""
     start = perf_counter()
     plan, state = host.plan, before.state
-    # By rank, whatever host came first: float sums depend on the order.
-    sent = sorted((s for d in deliveries for s in d.sent), key=lambda s: s.rank)
-    dropped = {rank: why for d in deliveries for rank, why in d.dropped.items()}
-    if not sent:
-        raise MslError(f"no update in round {round}: {'; '.join(dropped.values())}")
-    rows = np.empty((len(sent), len(state.params)), np.float32)
-    for row, s in zip(rows, sent, strict=True):
-        _decode(s, row, round)
-    attack = _attack(plan, rows, [s.rank for s in sent], state.attack, round)
-    finite = finite_rows(rows)
-    if not finite.all() and not plan.aggregator.per_source:
-        dropped |= {s.rank: "sent NaN or Inf" for s, ok in zip(sent, finite, strict=True) if not ok}
-        rows, sent = rows[finite], [s for s, ok in zip(sent, finite, strict=True) if ok]
-        if not sent:
-            raise MslError(f"no finite update in round {round}")
-    aggregator, server_rule = plan.aggregator, plan.algorithm.server()
-    aggregator.check(len(rows))
+    heard = _hear(plan, state, deliveries, round)
     trusted, held_out = _split(held_out, plan.trusted)
-    if trusted is not None:
-        aggregator = aggregator.trusting(
-            lambda direction: plan.model.loss(
-                server_rule.step(state.params, direction, state.server)[0], trusted.X, trusted.y
-            )
-        )
-    aggregated = aggregator.aggregate(rows, _weights(plan, sent, believed), state.memory)
+    aggregated = _aggregate(plan, state, heard, believed, trusted)
+    server_rule = plan.algorithm.server()
     params, server = server_rule.step(state.params, aggregated.vector, state.server)
     if not np.isfinite(params).all():
         raise DataError(f"the model is no longer finite after round {round}; lower the lr")
     model = Identity().encode(params)[0]
     met = perf_counter() - start
     loss, accuracy, success = _evaluate(plan, params, held_out, round)
-    up = sum(s.payload.nbytes for s in sent)
-    down = before.model.nbytes * (len(sent) + len(dropped))
-    total = state.bytes_total + up + down
-    layers = _layers(plan, sent)
+    down = before.model.nbytes * (len(heard.sent) + len(heard.dropped))
+    total = state.bytes_total + heard.up + down
+    layers = _layers(plan, heard.sent)
     report = Report(
         round=round,
-        participants=tuple(s.rank for s in sent),
+        participants=tuple(s.rank for s in heard.sent),
         given=tuple(aggregated.given.tolist()),
-        source_loss=tuple(s.loss for s in sent),
-        dropped=dropped,
-        bytes_up=up,
+        source_loss=tuple(s.loss for s in heard.sent),
+        dropped=heard.dropped,
+        bytes_up=heard.up,
         bytes_down=down,
-        bytes_up_dense=4 * rows.size,
+        bytes_up_dense=heard.up_dense,
         bytes_total=total,
         step_norm=float(np.linalg.norm((params - state.params).astype(np.float64))),
         seconds={
@@ -142,8 +120,65 @@ def meet(
         attack_success=success,
         layers={} if layers == state.layers else layers,
     )
-    state = State(params, server, aggregated.memory, total, layers, attack)
+    state = State(params, server, aggregated.memory, total, layers, heard.attack)
     return Met(state, model, report)
+
+
+@dataclass(frozen=True)
+class _Heard:
+    """What came in: the rows that may be aggregated and whose they are, and what the wire took."""
+
+    rows: Rows
+    sent: tuple[Sent, ...]
+    dropped: dict[int, str]
+    up: int
+    up_dense: int
+    attack: Memory
+
+
+def _hear(plan: Plan, state: State, deliveries: Sequence[Delivery], round: int) -> _Heard:
+    """Decode and attack (simulation); leave out what is not finite."""
+    # By rank, whatever host came first: float sums depend on the order.
+    sent = sorted((s for d in deliveries for s in d.sent), key=lambda s: s.rank)
+    dropped = {rank: why for d in deliveries for rank, why in d.dropped.items()}
+    if not sent:
+        raise MslError(f"no update in round {round}: {'; '.join(dropped.values())}")
+    rows = np.empty((len(sent), len(state.params)), np.float32)
+    for row, s in zip(rows, sent, strict=True):
+        _decode(s, row, round)
+    attack = _attack(plan, rows, [s.rank for s in sent], state.attack, round)
+    up, up_dense = sum(s.payload.nbytes for s in sent), rows.nbytes
+    finite = finite_rows(rows)
+    if not finite.all() and not plan.aggregator.per_source:
+        dropped |= {s.rank: "sent NaN or Inf" for s, ok in zip(sent, finite, strict=True) if not ok}
+        rows, sent = rows[finite], [s for s, ok in zip(sent, finite, strict=True) if ok]
+        if not sent:
+            raise MslError(f"no finite update in round {round}: {dropped}")
+    return _Heard(rows, tuple(sent), dropped, up, up_dense, attack)
+
+
+def _aggregate(
+    plan: Plan, state: State, heard: _Heard, believed: Sequence[float], trusted: Data | None
+) -> Aggregated:
+    """Return the direction, and the share of each source that was heard."""
+    aggregator, server_rule = plan.aggregator, plan.algorithm.server()
+    if trusted is not None:
+        aggregator = aggregator.trusting(
+            lambda direction: plan.model.loss(
+                server_rule.step(state.params, direction, state.server)[0], trusted.X, trusted.y
+            )
+        )
+    rows, weights = heard.rows, _weights(plan, heard.sent, believed)
+    if not aggregator.per_source:
+        aggregator.check(len(rows))
+        return aggregator.aggregate(rows, weights, state.memory)
+    # A source that is missing keeps its place: a row without numbers, which is not heard.
+    ranks = [s.rank for s in heard.sent]
+    everyone = np.full((len(believed), rows.shape[1]), np.nan, np.float32)
+    counted = np.zeros(len(believed))
+    everyone[ranks], counted[ranks] = rows, weights
+    whole = aggregator.aggregate(everyone, counted, state.memory)
+    return replace(whole, given=whole.given[ranks])
 
 
 def _weights(plan: Plan, sent: Sequence[Sent], believed: Sequence[float]) -> NDArray[np.float64]:

@@ -10,6 +10,10 @@ from numpy.typing import NDArray
 __all__ = ["convergence", "heat_map"]
 
 
+_MOST_NAMES = 20
+"""Lines that a legend has room for."""
+
+
 class Curve(Protocol):
     """What a plot needs of a cell."""
 
@@ -35,7 +39,7 @@ class Curve(Protocol):
 
 
 def convergence(curves: Sequence[Curve]) -> Any:
-    """Return accuracy on held-out rows against the round, a line per cell."""
+    """Return accuracy on held-out rows against the round, a line per cell; named while few."""
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.add_subplot()
     for curve in curves:
@@ -49,7 +53,8 @@ def convergence(curves: Sequence[Curve]) -> Any:
             axes.plot(curve.rounds, curve.accuracies, label=curve.name, linewidth=2)
     axes.set(xlabel="round", ylabel="accuracy on held-out rows", ylim=(0, 1))
     axes.grid(alpha=0.3)
-    axes.legend(loc="lower right")
+    if len(curves) <= _MOST_NAMES:
+        axes.legend(loc="lower right")
     return figure
 
 

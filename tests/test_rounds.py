@@ -299,9 +299,13 @@ def test_every_attack_runs_and_honest_sources_go_on(name):
 
 def test_rows_that_are_no_numbers_are_left_out_and_said():
     a_plan = plan(attack=Nan(), aggregator=TrimmedMean(f=1), corrupted=(2, 5))
+    honest = local(replace(a_plan, attack=None, corrupted=())).reports[0]
     for report in local(a_plan).reports:
         assert report.participants == (0, 1, 3, 4, 6)
         assert dict(report.dropped) == {2: "sent NaN or Inf", 5: "sent NaN or Inf"}
+        # They are not used, but they were sent.
+        assert report.bytes_up == honest.bytes_up
+        assert report.bytes_up_dense == honest.bytes_up_dense
     with pytest.raises(PlanError, match="at least 7 rows, got 5"):
         local(replace(a_plan, aggregator=TrimmedMean(f=3)))
 
@@ -311,6 +315,18 @@ def test_a_rule_that_remembers_sources_needs_all_of_them():
     assert local(guarded).reports[-1].given[2] == 0
     with pytest.raises(PlanError, match="safeguard remembers each source: leave per_round out"):
         local(replace(guarded, per_round=5))
+
+
+def test_a_source_that_fails_keeps_its_place_in_a_memory_of_sources():
+    X, y = blob(6)
+    sources = [*blobs(6), ArraySource("mad", X * np.float32(1e37), y)]
+    guarded = plan(
+        attack=None, corrupted=(), aggregator=Safeguard(**NEEDED["safeguard"]), on_failure="drop"
+    )
+    for report in local(guarded, sources).reports:
+        assert report.participants == (0, 1, 2, 3, 4, 5)
+        assert report.given == pytest.approx([1 / 6] * 6)
+        assert "source 'mad'" in report.dropped[6]
 
 
 def test_zeno_judges_on_rows_that_do_not_evaluate():

@@ -11,55 +11,16 @@ from numpy.typing import NDArray
 
 from msl.aggregators.base import Aggregator
 from msl.aggregators.counted import spread_over
+from msl.aggregators.guard import Guard, Mask, from_median, larger
 from msl.errors import DataError, PlanError
 from msl.types import Aggregated, Memory, Rows
-from msl_kernels.pairs import combine, squared_distances
+from msl_kernels.pairs import combine
 
 __all__ = ["Guard", "Safeguard", "Thresholds", "calibrated"]
 
-Mask = NDArray[np.bool_]
 _WINDOWS = ("short", "long")
 _EVICT, _REJECT = 2, 4
 """Multiples of the threshold and of the spread, as in the paper."""
-
-
-@dataclass(frozen=True, eq=False)
-class Guard:
-    """What the safeguard remembers; a new one every round, no array is written twice.
-
-    The sums are float32: they are the largest thing a server keeps, and distances are read off
-    them as they are. Adding T rows costs at most T 2^-24 of a sum, far below the 1 / sqrt(T)
-    that honest sums differ by in any window that fits a run.
-
-    Parameters
-    ----------
-    round : int
-        Number of the round to come.
-    good : ndarray of shape (n,)
-        Sources whose rows count, bool.
-    sums : tuple of ndarrays of shape (n, d)
-        Sum of each source's rows since its window began; short window first. A row that was not
-        heard counts as the result of its round.
-    thresholds : tuple of float
-        One per window; while calibrating the largest score so far.
-    spread : float
-        V, likewise; inf when rows are not checked one by one.
-    evicted : ndarray of shape (n,)
-        Round of the last eviction, -1 for none.
-    rejected : ndarray of shape (n,)
-        In how many rounds the row of a good source was not heard.
-    log : tuple of str
-        Who was evicted or came back, when and why; rows are numbered from 0.
-    """
-
-    round: int
-    good: Mask
-    sums: tuple[Rows, ...]
-    thresholds: tuple[float, ...]
-    spread: float
-    evicted: NDArray[np.int64]
-    rejected: NDArray[np.int64]
-    log: tuple[str, ...] = ()
 
 
 class Thresholds(NamedTuple):
@@ -256,9 +217,9 @@ class Safeguard(Aggregator):
             heard: Mask = guard.good & np.isfinite(rows.sum(axis=1, dtype=np.float64))
         if guard.spread == inf:
             return heard, inf
-        score, away = _from_median(rows, heard)
+        score, away = from_median(rows, heard)
         if self.spread is None and self._calibrating(guard):
-            return heard, _larger(guard.spread, score)
+            return heard, larger(guard.spread, score)
         return heard & (away <= _REJECT * max(guard.spread, score)), guard.spread
 
     def _summed(self, rows: Rows, guard: Guard) -> tuple[Rows, ...]:
@@ -272,10 +233,10 @@ class Safeguard(Aggregator):
     def _judged(self, guard: Guard) -> Guard:
         """Return the guard after the round: thresholds learned, or sources evicted."""
         n, good, log = len(guard.good), guard.good, guard.log
-        looks = [_from_median(total, good) for total in guard.sums]
+        looks = [from_median(total, good) for total in guard.sums]
         if self._calibrating(guard):
             pairs = zip(guard.thresholds, looks, strict=True)
-            return replace(guard, thresholds=tuple(_larger(t, s / n) for t, (s, _) in pairs))
+            return replace(guard, thresholds=tuple(larger(t, s / n) for t, (s, _) in pairs))
         for window, least, (score, away) in zip(_WINDOWS, guard.thresholds, looks, strict=False):
             limit = max(least, score / n)
             far = good & (away / n > _EVICT * limit)
@@ -315,23 +276,3 @@ def calibrated(rounds: Iterable[Rows], short: int, long: int | None = None) -> T
     if guard is None or seen < needed:
         raise PlanError(f"calibration needs the longest window, {needed} rounds, got {seen}")
     return Thresholds(guard.thresholds, guard.spread)
-
-
-def _from_median(points: Rows, good: Mask) -> tuple[float, NDArray[np.float64]]:
-    """Return the score of the vector median, and the distance (n,) of every point from it.
-
-    Points that are not good are infinitely far away.
-    """
-    with np.errstate(invalid="ignore", over="ignore"):
-        squares = squared_distances(np.ascontiguousarray(points))
-    # NaN is the distance of two sums that overflowed.
-    distances = np.sqrt(np.where(np.isnan(squares), inf, squares))
-    distances[~good] = distances[:, ~good] = inf
-    scores = np.sort(distances, axis=1)[:, len(points) // 2]
-    median = int(scores.argmin())
-    return float(scores[median]), distances[median]
-
-
-def _larger(before: float, score: float) -> float:
-    """Return the larger one; a round in which half of the sources were not heard says nothing."""
-    return before if score == inf else max(before, score)

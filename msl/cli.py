@@ -1,8 +1,9 @@
-"""The command line: msl run | compare | ui | list."""
+"""The command line: msl run | compare | clean | ui | list."""
 
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from subprocess import call
 from typing import Annotated
 
@@ -12,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from msl import aggregators, algorithms, attacks, codecs, collectives, models, sources, trust
+from msl.cleaning import clean
 from msl.cluster import Executor, open_executor
 from msl.codecs.facts import facts
 from msl.compare import compare, ranks_of, run_cell, tracked
@@ -19,7 +21,7 @@ from msl.config import Config, load_config
 from msl.errors import MslError, PlanError
 from msl.outcome import Outcome
 from msl.parts import summary
-from msl.progress import Progress, ranking_of, table_of
+from msl.progress import Progress, ranking_of, table_of, trust_of
 
 __all__ = ["app", "main"]
 
@@ -71,6 +73,22 @@ def compare_(file: File, scheduler: Scheduler = None, set_: Changes = None) -> N
         outcomes = compare(config, executor, progress.start, progress.update)
     ranks, _ = ranks_of(config, outcomes)
     console.print(ranking_of(ranks) if ranks else table_of(outcomes))
+    _where(console, config)
+
+
+@app.command(name="clean")
+def clean_(
+    file: File,
+    out: Annotated[Path, typer.Option(help="Folder for weights.json, trust.csv and trust.html.")],
+    scheduler: Scheduler = None,
+    set_: Changes = None,
+) -> None:
+    """Judge the sources without training on them: report and weights."""
+    config = load_config(file, set_ or ())
+    console = Console()
+    with _executor(config, scheduler) as executor:
+        console.print(trust_of(clean(config, executor, out)))
+    console.print(f"report: {out / 'trust.html'}", soft_wrap=True)
     _where(console, config)
 
 

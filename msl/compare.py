@@ -15,7 +15,8 @@ from msl.config import Config
 from msl.grid import cells_of
 from msl.outcome import Outcome
 from msl.plan import Plan
-from msl.plots import convergence, heat_map
+from msl.ledger import Ledger
+from msl.plots import bound_and_reality, convergence, heat_map
 from msl.ranking import Heat, Labels, Rank, heat, ranking
 from msl.rounds import Result, train
 from msl.tracking import Tracker, make_tracker, unfinished
@@ -72,35 +73,26 @@ def run_cell(
     tracker: Tracker,
     on_report: Callable[[Report], None] | None = None,
 ) -> Result:
-    """Train one configuration and leave model and per-source table with the tracker."""
+    """Train one configuration and leave model, books and pictures with the tracker."""
     plan, held_out = config.plan(), config.held_out()
     result = train(
         plan, config.sources(), executor, held_out=held_out, tracker=tracker, on_report=on_report
     )
-    tracker.log_table("sources.json", source_table(result, plan))
+    leave_books(tracker, result.ledger, plan.corrupted)
+    if plan.trust.filters and any(report.bound for report in result.reports):
+        tracker.log_figure("bound.png", bound_and_reality(result.reports))
     example = held_out.load().X[:5] if held_out else np.zeros((1, 1), np.float32)
     tracker.log_model(plan.model, result.params, example)
     return result
 
 
-def source_table(result: Result, plan: Plan) -> dict[str, list[Any]]:
-    """Return one row per source: who it is, how often it took part, what share it got."""
-    n = len(result.sources)
-    rounds, given, dropped = np.zeros(n, int), np.zeros(n), np.zeros(n, int)
-    for report in result.reports:
-        rounds[list(report.participants)] += 1
-        given[list(report.participants)] += report.given
-        dropped[list(report.dropped)] += 1
-    return {
-        "source": [info.name for info in result.sources],
-        "rows": [info.rows for info in result.sources],
-        "classes": [len(info.classes) for info in result.sources],
-        "digest": [info.digest for info in result.sources],
-        "corrupted": [rank in plan.corrupted for rank in range(n)],
-        "rounds": rounds.tolist(),
-        "dropped": dropped.tolist(),
-        "mean_share": (given / np.maximum(rounds, 1)).round(6).tolist(),
-    }
+def leave_books(tracker: Tracker, ledger: Ledger, corrupted: Sequence[int] = ()) -> None:
+    """Leave what is known of each source with the tracker: a table, and a page if any differ."""
+    liars = [rank in corrupted for rank in range(len(ledger.sources))]
+    tracker.log_table("trust.json", {**ledger.columns(), "corrupted": liars})
+    if ledger.verdict.discrepancy is not None:
+        # Where nobody was compared the table says it all.
+        tracker.log_text("trust.html", ledger.html())
 
 
 def compare(

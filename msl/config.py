@@ -9,8 +9,9 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from msl import aggregators, algorithms, attacks, codecs, collectives, models, trust
+from msl import aggregators, algorithms, attacks, bounds, codecs, collectives, models, trust
 from msl import sources as sources_family
+from msl.bounds.guarantee import Guarantee
 from msl.errors import PlanError
 from msl.plan import Plan
 from msl.random import derive, generator
@@ -76,6 +77,8 @@ class Config(_Strict):
     on_failure: Literal["raise", "drop"] = "raise"
     weights: Literal["auto", "rows", "equal"] = "auto"
     trusted: int = Field(default=0, ge=0)
+    trust_every: int | None = Field(default=None, ge=1)
+    guarantee: dict[str, Any] | None = Field(default_factory=dict)
     data: DataConfig
     model: Part = Field(default_factory=lambda: {"name": "softmax"})
     algorithm: Part = Field(default_factory=lambda: {"name": "fedavg"})
@@ -160,10 +163,21 @@ class Config(_Strict):
             on_failure=self.on_failure,
             weights=self.weights,
             trusted=self.trusted,
+            trust_every=self.trust_every,
+            guarantee=None if self.guarantee is None else self._guarantee(self.guarantee),
         )
         _at("aggregator", plan.aggregator.check, self.per_round or n)
         plan.check(n)
         return plan
+
+    @staticmethod
+    def _guarantee(asked: Mapping[str, Any]) -> Guarantee:
+        """Return what is to be promised; a capacity with a name of its own is made from it."""
+        capacity = asked.get("capacity", "auto")
+        if isinstance(capacity, Mapping):
+            capacity = _make("guarantee.capacity", bounds.make, capacity)
+        guarantee: Guarantee = _at("guarantee", Guarantee, **{**asked, "capacity": capacity})
+        return guarantee
 
     def _corrupted(self, n: int) -> tuple[int, ...]:
         if not self.corrupted:

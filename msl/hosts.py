@@ -5,7 +5,7 @@ that leave a host are payloads (to the meeting host), the model (from it) and re
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 
 import numpy as np
@@ -16,7 +16,7 @@ from msl.codecs.payload import Payload
 from msl.errors import SourceError
 from msl.models.base import Model
 from msl.plan import Plan
-from msl.random import derive
+from msl.random import derive, generator
 from msl.sources.base import Source, info_of
 from msl.sources.corrupted import CorruptedSource
 from msl.types import Data, Memory, SourceInfo, Vector
@@ -29,12 +29,16 @@ __all__ = [
     "Worked",
     "alone",
     "delivery_of",
+    "halves",
     "hold",
     "infos_of",
     "judge",
     "load_held_out",
     "work",
 ]
+
+_HALVES_ROUNDS = 20
+"""Rounds after which a model has learned wrong labels about as well as it ever will."""
 
 
 @dataclass(frozen=True)
@@ -165,15 +169,37 @@ def judge(model: Model, params: Vector, held_out: Data) -> tuple[float, float]:
 def alone(host: Host, held_out: Data) -> dict[int, tuple[float, float]]:
     """Train every source of this host by itself for all rounds: rank -> (loss, accuracy)."""
     plan = host.plan
+    return {
+        rank: judge(plan.model, _trained(plan, data, rank, plan.rounds), held_out)
+        for rank, data in host.data.items()
+    }
+
+
+def _trained(plan: Plan, data: Data, rank: int, rounds: int) -> Vector:
+    """Return the model of one source that nobody helps."""
     solver, rule = plan.algorithm.solver(plan.model), plan.algorithm.server()
-    found = {}
+    params = plan.model.init(derive(plan.seed, "init"))
+    memory, server = solver.init(len(params)), rule.init(params)
+    for round in range(rounds):
+        update, memory = solver.solve(
+            params, data, memory, derive(plan.seed, round, rank, "solve"), round
+        )
+        params, server = rule.step(params, update.vector, server)
+    return params
+
+
+def halves(host: Host) -> dict[int, float]:
+    """Fit rows with wrong labels in a random half: rank -> how much better the other half does.
+
+    An estimate of the largest difference of risks between two halves of a source over all models
+    (Bartlett, Boucheron, Lugosi 2002): from below, as training need not find it.
+    """
+    plan, found = host.plan, {}
     for rank, data in host.data.items():
-        params = plan.model.init(derive(plan.seed, "init"))
-        memory, server = solver.init(len(params)), rule.init(params)
-        for round in range(plan.rounds):
-            update, memory = solver.solve(
-                params, data, memory, derive(plan.seed, round, rank, "solve"), round
-            )
-            params, server = rule.step(params, update.vector, server)
-        found[rank] = judge(plan.model, params, held_out)
+        wrong = np.arange(len(data)) < len(data) // 2
+        generator(derive(plan.seed, "halves", rank)).shuffle(wrong)
+        y = np.where(wrong, (data.y + 1) % (plan.n_classes or 2), data.y)
+        params = _trained(plan, replace(data, y=y), rank, min(plan.rounds, _HALVES_ROUNDS))
+        errors = plan.model.predict(params, data.X) != data.y
+        found[rank] = max(0.0, float(errors[wrong].mean() - errors[~wrong].mean()))
     return found

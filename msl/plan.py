@@ -7,12 +7,15 @@ from msl.aggregators.base import Aggregator
 from msl.aggregators.mean import Mean
 from msl.algorithms.base import Algorithm
 from msl.attacks.base import Attack, DataAttack
+from msl.bounds.capacity import Capacity, Linear
+from msl.bounds.guarantee import Guarantee
 from msl.codecs.base import Codec
 from msl.codecs.none import Identity
 from msl.collectives.base import Collective
 from msl.collectives.star import Star
 from msl.errors import PlanError
 from msl.models.base import Model
+from msl.models.softmax import Softmax
 from msl.parts import describe
 from msl.trust.all import TrustAll
 from msl.trust.base import TrustRule
@@ -50,6 +53,11 @@ class Plan:
     trusted : int
         First rows of the held-out ones that the server may use to judge updates; those are not
         used to evaluate.
+    trust_every : int, optional
+        Rounds after which sources are loaded and weighed anew, for rows that change during a
+        run; once, before the first round, when left out.
+    guarantee : Guarantee, optional
+        What is promised of the risk with every round; nothing when None.
     """
 
     model: Model
@@ -68,11 +76,22 @@ class Plan:
     on_failure: Literal["raise", "drop"] = "raise"
     weights: Literal["auto", "rows", "equal"] = "auto"
     trusted: int = 0
+    trust_every: int | None = None
+    guarantee: Guarantee | None = field(default_factory=Guarantee)
 
     @property
     def wire(self) -> Codec:
         """The codec, fitted to the blocks of the model."""
         return self.codec.fit(self.model.layout)
+
+    @property
+    def capacity(self) -> Capacity | None:
+        """The size of the class of models, if it is asked for or known."""
+        if self.guarantee is not None and isinstance(self.guarantee.capacity, Capacity):
+            return self.guarantee.capacity
+        if isinstance(self.model, Softmax):
+            return Linear(self.model.n_features, self.model.n_classes)
+        return None
 
     def check(self, n: int) -> None:
         """Raise PlanError when the parts do not fit each other or n sources."""
@@ -82,6 +101,8 @@ class Plan:
             raise PlanError("rounds and evaluate_every must be at least 1")
         if not 0 <= self.seed < 2**64:
             raise PlanError(f"seed must be in 0..2**64 - 1, got {self.seed}")
+        if self.trust_every is not None and self.trust_every < 1:
+            raise PlanError(f"trust_every must be at least 1 round, got {self.trust_every}")
         if self.per_round is not None and not 1 <= self.per_round <= n:
             raise PlanError(f"per_round must be in 1..{n} (the sources), got {self.per_round}")
         if self.on_failure not in ("raise", "drop"):

@@ -7,7 +7,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-__all__ = ["convergence", "heat_map"]
+from msl.types import Report
+
+__all__ = ["bound_and_reality", "convergence", "heat_map"]
 
 
 _MOST_NAMES = 20
@@ -55,6 +57,27 @@ def convergence(curves: Sequence[Curve]) -> Any:
     axes.grid(alpha=0.3)
     if len(curves) <= _MOST_NAMES:
         axes.legend(loc="lower right")
+    return figure
+
+
+def bound_and_reality(reports: Sequence[Report]) -> Any:
+    """Return the bound of the excess risk and the error on held-out rows against the round.
+
+    The error is an excess over 0, and the best model's risk is not below 0: the measured line is
+    never below the excess it is held against.
+    """
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.add_subplot()
+    bounds = [(r.round, r.bound["bound/excess"]) for r in reports if r.bound]
+    errors = [(r.round, 1 - r.accuracy) for r in reports if r.accuracy is not None]
+    for label, points, style in (
+        ("bound of the excess risk", bounds, "--"),
+        ("error on held-out rows", errors, "-"),
+    ):
+        axes.plot(*zip(*points, strict=True), style, label=label, linewidth=2)
+    axes.set(xlabel="round", ylabel="0/1 risk", ylim=(0, 1.05))
+    axes.grid(alpha=0.3)
+    axes.legend(loc="best")
     return figure
 
 

@@ -9,11 +9,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as Bar
 from rich.table import Table
 
+from msl.ledger import Ledger
 from msl.outcome import Outcome
 from msl.ranking import Rank
 from msl.types import Report
 
-__all__ = ["Progress", "ranking_of", "table_of"]
+__all__ = ["Progress", "ranking_of", "table_of", "trust_of"]
 
 
 class Progress:
@@ -100,4 +101,18 @@ def ranking_of(ranks: Sequence[Rank]) -> Table:
         table.add_column(column, justify="right" if right else "left")
     for r in ranks:
         table.add_row(r.name, f"{r.worst:.3f}", f"{r.deviation:.3f}", f"{r.mean:.3f}", r.where)
+    return table
+
+
+def trust_of(ledger: Ledger) -> Table:
+    """Return whom the trust rule believes, and why."""
+    table = Table(title="whom to believe")
+    for column in ("source", "rows", "weight", "p", "why"):
+        table.add_column(column, justify="left" if column in ("source", "why") else "right")
+    chances = ledger.verdict.p_values or (None,) * len(ledger.sources)
+    for info, weight, chance, why in zip(
+        ledger.sources, ledger.verdict.weights, chances, ledger.verdict.reasons, strict=True
+    ):
+        p = "" if chance is None else f"{chance:.3f}"
+        table.add_row(info.name, f"{info.rows}", f"{weight:.2f}", p, why)
     return table

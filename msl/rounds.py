@@ -6,19 +6,23 @@
           -> aggregate -> step -> evaluate -> report -> tracker
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
 
+import numpy as np
+
 from msl import hosts, meeting
+from msl.bounds.capacity import Capacity, Measured
 from msl.cluster.base import Executor, Handle
 from msl.errors import DataError, PlanError, WorkerLostError
+from msl.ledger import Ledger
 from msl.meeting import State
 from msl.plan import Plan
 from msl.random import derive, generator
 from msl.sources.base import Source
 from msl.tracking.base import NullTracker, Tracker
-from msl.trust.base import Held
+from msl.trust.base import Held, TrustReport
 from msl.types import Report, SourceInfo, Vector
 
 __all__ = [
@@ -48,8 +52,10 @@ class Stage:
         Where payloads meet.
     held_out : Handle
         The held-out rows at the root, or None.
-    believed : tuple of float
-        Weight of each rank in [0, 1], from the trust rule.
+    verdict : TrustReport
+        Whom the trust rule believes, and why.
+    capacity : Capacity, optional
+        Of the models, where something is guaranteed.
     """
 
     plan: Plan
@@ -59,7 +65,13 @@ class Stage:
     infos: tuple[SourceInfo, ...]
     root: str
     held_out: Handle
-    believed: tuple[float, ...]
+    verdict: TrustReport
+    capacity: Capacity | None
+
+    @property
+    def believed(self) -> tuple[float, ...]:
+        """Weight of each rank in [0, 1], from the trust rule."""
+        return self.verdict.weights
 
 
 @dataclass(frozen=True)
@@ -72,11 +84,16 @@ class Standing:
 
 @dataclass(frozen=True)
 class Result:
-    """What a run leaves: the model, and every report."""
+    """What a run leaves: the model, every report, and the books on its sources."""
 
     params: Vector
     reports: tuple[Report, ...]
-    sources: tuple[SourceInfo, ...]
+    ledger: Ledger
+
+    @property
+    def sources(self) -> tuple[SourceInfo, ...]:
+        """What may be said of each source, by rank."""
+        return self.ledger.sources
 
 
 def set_stage(
@@ -104,8 +121,24 @@ def set_stage(
     sources_held = [
         Held(rank, info, held[where[rank]], where[rank]) for rank, info in enumerate(infos)
     ]
-    report = plan.trust.weigh(sources_held, executor)
-    return Stage(plan, executor, held, ranks, infos, root, judged, tuple(report.weights))
+    verdict = plan.trust.weigh(sources_held, executor)
+    capacity = _capacity(plan, held, infos, executor)
+    return Stage(plan, executor, held, ranks, infos, root, judged, verdict, capacity)
+
+
+def _capacity(
+    plan: Plan, held: Mapping[str, Handle], infos: Sequence[SourceInfo], executor: Executor
+) -> Capacity | None:
+    """Return the size of the models' class: known, asked for or measured at the sources."""
+    if plan.guarantee is None:
+        return None
+    if plan.guarantee.capacity != "measured":
+        return plan.capacity
+    told = executor.gather(
+        [executor.submit(hosts.halves, host, at=place) for place, host in held.items()]
+    )
+    gaps = np.array([gap for _, gap in sorted((r, g) for one in told for r, g in one.items())])
+    return Measured.of_sources(gaps[None], np.array([info.rows for info in infos]))
 
 
 def _check_fit(plan: Plan, infos: Sequence[SourceInfo]) -> None:
@@ -150,8 +183,26 @@ def run_rounds(
         told.append(stage.executor.submit(meeting.report_of, standing.met, at=stage.root))
     reports = stage.executor.gather(told)
     seconds = {"round": (perf_counter() - start) / len(rounds)}
-    done = tuple(replace(r, seconds={**r.seconds, **seconds}) for r in reports)
+    done = tuple(
+        replace(
+            report,
+            seconds={**report.seconds, **seconds},
+            believed=sum(weight > 0 for weight in stage.believed),
+            bound=_guaranteed(stage, report),
+        )
+        for report in reports
+    )
     return done, standing
+
+
+def _guaranteed(stage: Stage, report: Report) -> dict[str, float]:
+    """Return what is guaranteed of the risk of a model that agrees with this round's sources."""
+    guarantee = stage.plan.guarantee
+    if guarantee is None or stage.capacity is None:
+        return {}
+    rows = [stage.infos[rank].rows for rank in report.participants]
+    filtered = stage.plan.trust.filters
+    return guarantee.of_round(rows, report.given, stage.capacity, filtered=filtered).metrics()
 
 
 def queue_round(stage: Stage, before: Standing, round: int) -> Standing:
@@ -223,27 +274,36 @@ def train(
     plan.check(len(sources))
     tracker = tracker or NullTracker()
     reports: list[Report] = []
+    ledger: Ledger | None = None
+    every = plan.trust_every or plan.rounds
     while True:
         try:
             stage = set_stage(plan, sources, held_out, executor)
-            if not reports:
+            if ledger is None:
                 tracker.log_sources(stage.infos)
+                ledger = Ledger.open(stage.infos, stage.verdict)
             standing = first_standing(stage)
             done, ahead = 0, 1
             while done < plan.rounds:
-                batch = range(done, min(done + ahead, plan.rounds))
+                if done and done % every == 0:
+                    stage = set_stage(plan, sources, held_out, executor)
+                    if done == len(reports):
+                        ledger = ledger.judged(done, stage.verdict)
+                stop = min(done + ahead, plan.rounds, done - done % every + every)
+                batch = range(done, stop)
                 told, standing = run_rounds(stage, standing, batch)
                 done += len(batch)
                 ahead = _ahead(told[-1].seconds["round"])
                 for report in told[max(0, len(reports) - batch.start) :]:
                     reports.append(report)
+                    ledger = ledger.heard(report)
                     tracker.log(report)
                     if on_report:
                         on_report(report)
             (params,) = executor.gather(
                 [executor.submit(meeting.params_of, standing.met, at=stage.root)]
             )
-            return Result(params, tuple(reports), stage.infos)
+            return Result(params, tuple(reports), ledger)
         except WorkerLostError:
             executor.refresh()
 

@@ -149,6 +149,10 @@ class Report:
         Share of the held-out rows with a backdoor's trigger that get its label.
     layers : mapping from str to float
         Mean bits per number of every block, for layer-wise codecs; only in rounds that change it.
+    believed : int or None
+        Sources that the trust rule gives a weight.
+    bound : mapping from str to float
+        What is guaranteed of the risk, under the names it is logged by.
     """
 
     round: int
@@ -166,6 +170,8 @@ class Report:
     accuracy: float | None = None
     attack_success: float | None = None
     layers: Mapping[str, float] = field(default_factory=dict)
+    believed: int | None = None
+    bound: Mapping[str, float] = field(default_factory=dict)
 
     def metrics(self) -> dict[str, float]:
         """Return the flat names a tracker logs; few, and none per source."""
@@ -188,6 +194,9 @@ class Report:
             }
         found |= {f"time/{phase}": seconds for phase, seconds in self.seconds.items()}
         found |= {f"layers/{block}": bits for block, bits in self.layers.items()}
+        found |= self.bound
+        if self.believed is not None:
+            found["trust/believed"] = float(self.believed)
         if self.loss is not None:
             found["eval/loss"] = self.loss
         if self.accuracy is not None:

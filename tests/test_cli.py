@@ -77,7 +77,7 @@ def test_plan_config_sources_and_model_are_with_the_child(compared):
     assert run.data.params["aggregator.name"] == "trimmed_mean"
     assert run.data.params["codec.codec.bits"] == "4"
     files = {file.path for file in client.list_artifacts(run.info.run_id)}
-    assert {"config.yaml", "plan.yaml", "sources.json"} <= files
+    assert {"config.yaml", "plan.yaml", "trust.json"} <= files
     assert run.data.tags["msl.model_uri"]
     assert len(run.inputs.dataset_inputs) == 20
     parent = {file.path for file in client.list_artifacts(runs["quickstart"].info.run_id)}

@@ -16,9 +16,9 @@ FLOORS = [
     "msl.structures",
     "msl.algorithms msl.trust",
     "msl.collectives",
-    "msl.plan msl.hosts msl.meeting msl.rounds msl.checkpoints msl.peers",
+    "msl.plan msl.hosts msl.meeting msl.rounds msl.ledger msl.ledger_page msl.checkpoints msl.peers",
     "msl.config msl.cli msl.estimators msl.compare msl.grid msl.outcome msl.baselines "
-    "msl.ranking msl.plots msl.progress",
+    "msl.ranking msl.plots msl.progress msl.cleaning",
     "msl msl_pipelines",  # msl itself: what msl/__init__.py shows to users
 ]
 FLOOR = {unit: number for number, units in enumerate(FLOORS) for unit in units.split()}

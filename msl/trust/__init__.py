@@ -6,10 +6,25 @@ from typing import Any
 from msl.parts import make_part
 from msl.trust.all import TrustAll
 from msl.trust.base import Held, TrustReport, TrustRule
+from msl.trust.flea import Flea
+from msl.trust.pac_filter import PacFilter
+from msl.trust.reference_weighting import ReferenceWeighting
 
-__all__ = ["TRUST", "Held", "TrustAll", "TrustReport", "TrustRule", "make"]
+__all__ = [
+    "TRUST",
+    "Flea",
+    "Held",
+    "PacFilter",
+    "ReferenceWeighting",
+    "TrustAll",
+    "TrustReport",
+    "TrustRule",
+    "make",
+]
 
-TRUST: Mapping[str, type[TrustRule]] = {"all": TrustAll}
+TRUST: Mapping[str, type[TrustRule]] = {
+    rule.name: rule for rule in (TrustAll, PacFilter, ReferenceWeighting, Flea)
+}
 
 
 def make(name: str, **arguments: Any) -> TrustRule:

@@ -82,6 +82,8 @@ class TrustRule(ABC):
     """Weighs sources; weight 0 leaves a source out of the rounds. A frozen dataclass."""
 
     name: ClassVar[str]
+    filters: ClassVar[bool] = False
+    """Whether the sources it believes passed the test that `msl.bounds.pac` has bounds for."""
 
     @abstractmethod
     def weigh(self, sources: Sequence[Held], executor: "Executor") -> TrustReport:

@@ -4,10 +4,9 @@ Iofinova, Konstantinov, Lampert: FLEA: provably robust fair multisource learning
 training data. TMLR 2022.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import permutations
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
@@ -18,22 +17,21 @@ from msl.trust.base import Held, TrustReport, TrustRule
 from msl.trust.disparity import (
     Ask,
     Census,
-    Kind,
+    Pairs,
+    Question,
     Rows,
-    Vector,
+    answer,
     census,
-    fit_against,
-    judge,
-    part,
     rows_of,
 )
+from msl.trust.quantile import quantile_filter
 
 if TYPE_CHECKING:
     # Executors bring in distributed, which takes a second, and a host is of a floor above.
     from msl.cluster.base import Executor
     from msl.hosts import Host
 
-__all__ = ["Distances", "Flea", "flea_distances", "flea_filter"]
+__all__ = ["Distances", "Flea", "flea_distances"]
 
 Matrix: TypeAlias = NDArray[np.float64]
 Set: TypeAlias = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
@@ -53,38 +51,6 @@ class Distances(NamedTuple):
     def total(self) -> Matrix:
         """What FLEA filters by, in [0, 3]."""
         return self.discrepancy + self.disparity + self.disbalance
-
-
-def flea_filter(distances: Matrix, k: int | None = None) -> tuple[tuple[int, ...], Matrix]:
-    """Return the k sources whose k-th nearest source is nearest, and that distance of all.
-
-    Every source is the nearest to itself: the k-th smallest of a row counts its zero. Among
-    equals the lower index is kept.
-
-    Parameters
-    ----------
-    distances : ndarray of shape (N, N)
-        Symmetric, diagonal 0.
-    k : int, optional
-        Sources taken to be clean, N/2 < k <= N; floor(N/2) + 1 when left out.
-
-    Raises
-    ------
-    PlanError
-        When k is not in that range: half of the sources could outvote the other half.
-
-    Examples
-    --------
-    >>> flea_filter(np.array([[0, 0.1, 2], [0.1, 0, 2], [2, 2, 0]]))[0]
-    (0, 1)
-    """
-    n = len(distances)
-    k = n // 2 + 1 if k is None else k
-    if not n / 2 < k <= n:
-        raise PlanError(f"flea needs more than half of {n} sources to be clean, got clean={k}")
-    statistic = np.partition(distances, k - 1, axis=1)[:, k - 1]
-    kept = np.argsort(statistic, kind="stable")[:k]
-    return tuple(sorted(kept.tolist())), statistic
 
 
 def flea_distances(sources: Sequence[Set]) -> Distances:
@@ -108,34 +74,69 @@ def flea_distances(sources: Sequence[Set]) -> Distances:
                 f"source {number} has only rows of a = {int(one.protected)}; fairness between "
                 "groups needs both: leave it out"
             )
-    return _distances(told, [partial(part, one) for one in rows], [partial(judge, r) for r in rows])
+    return _distances(told, partial(answer, dict(enumerate(rows))))
 
 
-def _distances(
-    told: Sequence[Census],
-    asks: Sequence[Ask],
-    judges: Sequence[Callable[[Vector], tuple[float, float]]],
-) -> Distances:
-    """Return all distances; discrepancy in one order, as the class holds complements."""
+def _distances(told: Sequence[Census], ask: Ask) -> Distances:
+    """Return all distances; a disparity is the larger one of both orders of a pair."""
     n = len(told)
     share = np.array([one.protected for one in told])
     found = Distances(np.zeros((n, n)), np.zeros((n, n)), abs(share[:, None] - share))
-    for i, j in permutations(range(n), 2):
-        for kind, matrix in enumerate(found[:2]):
-            if kind == 0 and i > j:
-                continue
-            w = fit_against(asks[i], asks[j], (told[i], told[j]), disparity=kind == 1)
-            apart = abs(judges[i](w)[kind] - judges[j](w)[kind])
-            matrix[i, j] = matrix[j, i] = max(matrix[i, j], apart)
-    return found
+    if n > 1:
+        once, both = np.triu_indices(n, 1), np.nonzero(~np.eye(n, dtype=bool))
+        found.discrepancy[once] = Pairs(np.stack(once), told, ask).discrepancies()
+        found.disparity[both] = Pairs(np.stack(both), told, ask).disparities()
+    found.discrepancy[:] += found.discrepancy.T
+    return found._replace(disparity=np.maximum(found.disparity, found.disparity.T))
+
+
+class Panel:
+    """Sources at their places, asked by one message a place."""
+
+    def __init__(self, sources: Sequence[Held], executor: "Executor", protected: int) -> None:
+        self.executor = executor
+        self.at: dict[str, dict[int, int]] = {}
+        for number, held in enumerate(sources):
+            self.at.setdefault(held.place, {})[number] = held.rank
+        self.rows = {
+            place: executor.submit(_prepare, sources[min(ranks)].host, ranks, protected, at=place)
+            for place, ranks in self.at.items()
+        }
+
+    def census(self) -> list[Census]:
+        """Return what pairs must know of every source."""
+        told = self.executor.gather(
+            [self.executor.submit(_census, rows, at=place) for place, rows in self.rows.items()]
+        )
+        return [one for _, one in sorted(pair for place in told for pair in place.items())]
+
+    def ask(self, questions: Sequence[Question]) -> list[tuple[Matrix, Any]]:
+        """Return an answer a question; only sources with questions hear of it."""
+        mine = {
+            place: [number for number, one in enumerate(questions) if one[0] in ranks]
+            for place, ranks in self.at.items()
+        }
+        mine = {place: numbers for place, numbers in mine.items() if numbers}
+        said = self.executor.gather(
+            [
+                self.executor.submit(
+                    answer, self.rows[place], [questions[number] for number in numbers], at=place
+                )
+                for place, numbers in mine.items()
+            ]
+        )
+        order = np.argsort([number for numbers in mine.values() for number in numbers])
+        flat = [one for place in said for one in place]
+        return [flat[number] for number in order]
 
 
 @dataclass(frozen=True)
 class Flea(TrustRule):
     """Keeps the sources that are like most others in accuracy, fairness and balance.
 
-    Rows stay: classifiers travel to the sources, values and gradients back, one message to two
-    places for every step of the search, of which a pair takes some hundred.
+    Rows stay: classifiers travel to the sources, values and gradients back. The searches of all
+    pairs go in step, so there is one message to every place a step, of which there are some
+    hundred however many sources there are; it carries p + 1 numbers per pair.
     A source that lacks a protected group cannot be compared and counts as farthest from all.
 
     Parameters
@@ -170,45 +171,25 @@ class Flea(TrustRule):
             When fewer than `clean` sources have both groups, or values are not 0 and 1.
         """
         k = len(sources) // 2 + 1 if self.clean is None else self.clean
-        flea_filter(np.zeros((len(sources), len(sources))), k)
+        quantile_filter(np.zeros((len(sources), len(sources))), k)
         if (features := min(held.info.features for held in sources)) <= self.protected:
             raise PlanError(f"flea: no column {self.protected} among {features} features")
         if len(sources) == 1:
             return TrustReport((1.0,), ("the only source",))
-        prepared = [
-            executor.submit(_prepare, held.host, held.rank, self.protected, at=held.place)
-            for held in sources
-        ]
-        told = executor.gather(
-            [
-                executor.submit(census, rows, at=held.place)
-                for rows, held in zip(prepared, sources, strict=True)
-            ]
-        )
+        panel = Panel(sources, executor, self.protected)
+        told = panel.census()
         able = [i for i, one in enumerate(told) if 0 < one.protected < 1]
         if len(able) < k:
             raise DataError(
                 f"flea needs {k} sources with rows of both protected groups, got {len(able)}"
             )
-
-        def ask(i: int, kind: Kind, w: Vector) -> tuple[float, Vector]:
-            handle = executor.submit(part, prepared[i], kind, w, at=sources[i].place)
-            answer: tuple[float, Vector] = executor.gather([handle])[0]
-            return answer
-
-        def verdict(i: int, w: Vector) -> tuple[float, float]:
-            handle = executor.submit(judge, prepared[i], w, at=sources[i].place)
-            answer: tuple[float, float] = executor.gather([handle])[0]
-            return answer
-
         total = np.full((len(sources), len(sources)), FARTHEST)
         np.fill_diagonal(total, 0)
         total[np.ix_(able, able)] = _distances(
             [told[i] for i in able],
-            [partial(ask, i) for i in able],
-            [partial(verdict, i) for i in able],
+            lambda questions: panel.ask([(able[i], kind, w) for i, kind, w in questions]),
         ).total
-        kept, statistic = flea_filter(total, k)
+        kept, statistic = quantile_filter(total, k)
         reasons = [
             f"distance {q:.3f} to its {k}-th nearest source, "
             + ("among the" if i in kept else "not among the")
@@ -223,7 +204,14 @@ class Flea(TrustRule):
         )
 
 
-def _prepare(host: "Host", rank: int, protected: int) -> Rows:
-    """Return the rows of a source at its place."""
-    data = host.data[rank]
-    return rows_of(data.X, data.y, data.X[:, protected], data.weight)
+def _prepare(host: "Host", ranks: Mapping[int, int], protected: int) -> dict[int, Rows]:
+    """Return the rows of the sources of a place by number, there."""
+    held = {number: host.data[rank] for number, rank in ranks.items()}
+    return {
+        number: rows_of(data.X, data.y, data.X[:, protected], data.weight)
+        for number, data in held.items()
+    }
+
+
+def _census(rows: Mapping[int, Rows]) -> dict[int, Census]:
+    return {number: census(one) for number, one in rows.items()}

@@ -12,15 +12,10 @@ from numpy.typing import NDArray
 
 from msl.errors import DataError, PlanError
 from msl.trust.base import Held, TrustReport, TrustRule
-from msl.trust.reference import (
-    Coefficients,
-    Moments,
-    directions,
-    discrepancy,
-    moments,
-    regress,
-    risk,
-)
+from msl.trust.discrepancy import apart
+from msl.trust.reference import telling
+from msl.trust.ridge import Hypotheses, Statistics, fit, mixed, risks, statistics
+from msl.trust.targets import Targets, agree
 from msl.trust.weighting import LAMBDAS, LambdaChoice, choose_lambda, deal_folds, source_weights
 from msl.types import Data
 
@@ -35,17 +30,17 @@ __all__ = ["ReferenceWeighting"]
 class Folds(NamedTuple):
     """The reference's moments: of all its rows, and without each fold; `dealt` says whose fold."""
 
-    all: Moments
-    without: tuple[Moments, ...]
+    all: Statistics
+    without: tuple[Statistics, ...]
     dealt: NDArray[np.intp]
 
 
 class Tried(NamedTuple):
     """What a source says: its moments, and hypotheses with its risks, per set of the reference."""
 
-    moments: Moments
-    hypotheses: tuple[tuple[Coefficients, ...], ...]
-    risks: tuple[tuple[float, ...], ...]
+    moments: Statistics
+    hypotheses: tuple[Hypotheses, ...]
+    risks: tuple[NDArray[np.float64], ...]
 
 
 class Verdict(NamedTuple):
@@ -113,8 +108,8 @@ class ReferenceWeighting(TrustRule):
             raise DataError(
                 f"reference_weighting compares classifiers, source {mute[0]!r} has real targets"
             )
-        n_classes = max(2, 1 + max(max(held.info.classes) for held in sources))
-        found = self._judge(sources, chosen, n_classes, executor)
+        targets = agree([held.info for held in sources], lambda: ())
+        found = self._judge(sources, chosen, targets, executor)
         lam = self.lam if found.choice is None else found.choice.lam
         sizes = np.array([held.info.rows for held in sources])
         shares = source_weights(found.discrepancies, sizes, 0.0 if lam is None else lam)
@@ -138,12 +133,12 @@ class ReferenceWeighting(TrustRule):
         )
 
     def _judge(
-        self, sources: Sequence[Held], chosen: Held, n_classes: int, executor: "Executor"
+        self, sources: Sequence[Held], chosen: Held, targets: Targets, executor: "Executor"
     ) -> Verdict:
         """Ask all places; only numbers come back to the client."""
         folds = self.folds if self.lam is None else 0
         ours = executor.submit(
-            _fold_moments, chosen.host, chosen.rank, n_classes, folds, self.seed, at=chosen.place
+            _fold_moments, chosen.host, chosen.rank, targets, folds, self.seed, at=chosen.place
         )
         others: dict[str, list[Held]] = {}
         for held in sources:
@@ -151,13 +146,13 @@ class ReferenceWeighting(TrustRule):
                 others.setdefault(held.place, []).append(held)
         tried = [
             executor.submit(
-                _try_all, mine[0].host, tuple(h.rank for h in mine), n_classes, ours, at=place
+                _try_all, mine[0].host, tuple(h.rank for h in mine), targets, ours, at=place
             )
             for place, mine in others.items()
         ]
         sizes = tuple(held.info.rows for held in sources)
         verdict = executor.submit(
-            _settle, chosen.host, chosen.rank, sizes, ours, tried, at=chosen.place
+            _settle, chosen.host, chosen.rank, targets, sizes, ours, tried, at=chosen.place
         )
         found: Verdict = executor.gather([verdict])[0]
         return found
@@ -170,16 +165,13 @@ def _reason(held: Held, chosen: Held, d: float, share: float) -> str:
     return f"{far}: {share:.1%} of the risk" if share else f"{far} is too much: left out"
 
 
-def _fold_moments(host: "Host", rank: int, n_classes: int, folds: int, seed: int) -> Folds:
+def _fold_moments(host: "Host", rank: int, targets: Targets, folds: int, seed: int) -> Folds:
     """Return the reference's moments, at its place."""
     data = host.data[rank]
     dealt = deal_folds(data.y, folds, seed) if folds else np.zeros(len(data), dtype=np.intp)
     return Folds(
-        moments(data.X, data.y, n_classes, data.weight),
-        tuple(
-            moments(part.X, part.y, n_classes, part.weight)
-            for part in (_rows(data, dealt != fold) for fold in range(folds))
-        ),
+        statistics(targets, data),
+        tuple(statistics(targets, _rows(data, dealt != fold)) for fold in range(folds)),
         dealt,
     )
 
@@ -188,24 +180,22 @@ def _rows(data: Data, kept: NDArray[np.bool_]) -> Data:
     return Data(data.X[kept], data.y[kept], None if data.weight is None else data.weight[kept])
 
 
-def _try_all(host: "Host", ranks: Sequence[int], n_classes: int, ours: Folds) -> dict[int, Tried]:
+def _try_all(host: "Host", ranks: Sequence[int], targets: Targets, ours: Folds) -> dict[int, Tried]:
     """Fit the hypotheses that tell each source of a place from the reference, and judge them."""
     found = {}
     for rank in ranks:
-        data = host.data[rank]
-        theirs = moments(data.X, data.y, n_classes, data.weight)
-        hypotheses = tuple(directions(theirs, part) for part in (ours.all, *ours.without))
-        risks = tuple(
-            tuple(risk(one, data.X, data.y, data.weight) for one in pair) for pair in hypotheses
-        )
+        theirs = statistics(targets, host.data[rank])
+        hypotheses = tuple(telling(theirs, part) for part in (ours.all, *ours.without))
+        judged = tuple(risks(targets, host.data[rank], some) for some in hypotheses)
         # Moments are of use to cross-validation only.
-        found[rank] = Tried(theirs, hypotheses, risks)
+        found[rank] = Tried(theirs, hypotheses, judged)
     return found
 
 
 def _settle(
     host: "Host",
     rank: int,
+    targets: Targets,
     sizes: Sequence[int],
     ours: Folds,
     tried: Sequence[Mapping[int, Tried]],
@@ -214,34 +204,29 @@ def _settle(
     data = host.data[rank]
     others = {other: one for part in tried for other, one in part.items()}
 
-    def distances(number: int, part: Moments, rows: Data) -> NDArray[np.float64]:
+    def distances(number: int, rows: Data) -> NDArray[np.float64]:
         found = np.zeros(len(sizes))
         for other, one in others.items():
-            at_reference = [
-                risk(hypothesis, rows.X, rows.y, rows.weight)
-                for hypothesis in one.hypotheses[number]
-            ]
-            found[other] = discrepancy(
-                one.risks[number], at_reference, one.moments.classes, part.classes
-            )
+            judged = risks(targets, rows, one.hypotheses[number])
+            found[other] = apart(one.risks[number], judged)[0]
         return found
 
-    overall = distances(0, ours.all, data)
+    overall = distances(0, data)
     if not ours.without:
         return Verdict(overall, None)
     judged = []
-    for fold, part in enumerate(ours.without):
+    for fold in range(len(ours.without)):
         kept = ours.dealt != fold
         m = np.array(sizes, dtype=np.float64)
         m[rank] = kept.sum()
-        judged.append((distances(fold + 1, part, _rows(data, kept)), m))
+        judged.append((distances(fold + 1, _rows(data, kept)), m))
 
     def wrong(fold: int, weights: NDArray[np.float64]) -> float:
         parts = [
             ours.without[fold] if one == rank else others[one].moments for one in range(len(sizes))
         ]
         held_back = _rows(data, ours.dealt == fold)
-        hypothesis = regress(Moments.mixed(parts, weights))
-        return risk(hypothesis, held_back.X, held_back.y, held_back.weight) * len(held_back)
+        [error, _] = risks(targets, held_back, fit(mixed(parts, weights)))[:, 0]
+        return float(error) * len(held_back)
 
     return Verdict(overall, choose_lambda(LAMBDAS, judged, wrong, len(data)))

@@ -1,0 +1,194 @@
+"""Who was believed, how far and why: what a run tells of its sources, without a row of them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from msl.errors import PlanError
+from msl.trust.base import TrustReport
+from msl.types import Report, SourceInfo
+
+if TYPE_CHECKING:
+    # Takes half a second, and only a finished run needs it.
+    import pandas as pd
+
+__all__ = ["COLUMNS", "Drops", "Ledger"]
+
+Reals: TypeAlias = NDArray[np.float64]
+Counts: TypeAlias = NDArray[np.int64]
+
+COLUMNS = (
+    "name",
+    "rows",
+    "digest",
+    "place",
+    "trust",
+    "share",
+    "rounds",
+    "dropped",
+    "last_dropped",
+    "statistic",
+    "p_value",
+    "excluded",
+    "reason",
+)
+
+
+@dataclass(frozen=True)
+class Drops:
+    """How often a source was asked in vain, and the last time."""
+
+    times: int
+    round: int
+    why: str
+
+
+@dataclass(frozen=True, eq=False)
+class Ledger:
+    """The books of a run: a new one from every verdict and every round, old ones stay as they are.
+
+    It keeps sums and no reports: 24 bytes per source, and the first and the last verdict.
+
+    Parameters
+    ----------
+    sources : tuple of SourceInfo
+        By rank.
+    verdicts : tuple of (int, TrustReport)
+        The first and the last verdict of the trust rule, and the rounds before which it was asked.
+    excluded : ndarray of shape (n,)
+        Round before which a source was left out; NaN for those that are believed now.
+    shares : ndarray of shape (n,)
+        Sum over rounds of what the aggregator gave, in units of an equal share.
+    heard_in : ndarray of shape (n,)
+        Rounds in which its update was used.
+    dropped : mapping from int to Drops
+        Ranks that did not deliver when asked. The reasons are words of other people's errors,
+        which may quote data: they are for whoever runs the training, and on no table or page.
+    rounds : int
+        Reports so far.
+
+    Examples
+    --------
+    >>> from msl.types import Report, SourceInfo
+    >>> sources = [SourceInfo(name, 50, 3, (0, 1), "ab12") for name in ("north", "south")]
+    >>> ledger = Ledger.open(sources, TrustReport((1.0, 0.0), ("like the others", "far away")))
+    >>> ledger = ledger.heard(Report(0, (0,), (1.0,), (0.7,), {}, 0, 0, 0, 0, 0.0))
+    >>> ledger.table()["share"].tolist()
+    [1.0, nan]
+    >>> ledger.table()["excluded"].tolist()
+    [nan, 0.0]
+    """
+
+    sources: tuple[SourceInfo, ...]
+    verdicts: tuple[tuple[int, TrustReport], ...]
+    excluded: Reals
+    shares: Reals
+    heard_in: Counts
+    dropped: Mapping[int, Drops]
+    rounds: int = 0
+
+    @classmethod
+    def open(cls, sources: tuple[SourceInfo, ...] | list[SourceInfo], verdict: TrustReport) -> Self:
+        """Return the books before round 0.
+
+        Raises
+        ------
+        PlanError
+            When the verdict is about another number of sources.
+        """
+        n = len(sources)
+        empty = cls(tuple(sources), (), np.full(n, np.nan), np.zeros(n), np.zeros(n, np.int64), {})
+        return empty.judged(0, verdict)
+
+    def judged(self, round: int, verdict: TrustReport) -> Self:
+        """Return the books after the rule was asked before a round; O(sources).
+
+        Raises
+        ------
+        PlanError
+            When the verdict is about another number of sources.
+        """
+        if len(verdict.weights) != len(self.sources):
+            raise PlanError(
+                f"a verdict about {len(self.sources)} sources needs as many weights, "
+                f"got {len(verdict.weights)}"
+            )
+        out = np.array(verdict.weights) == 0
+        since = np.where(np.isnan(self.excluded), round, self.excluded)
+        return replace(
+            self,
+            verdicts=(*self.verdicts[:1], (round, verdict)),
+            excluded=np.where(out, since, np.nan),
+        )
+
+    def heard(self, report: Report) -> Self:
+        """Return the books after a round: O(participants), and a copy of 16 bytes per source."""
+        ranks = np.array(report.participants, dtype=np.intp)
+        shares, heard_in = self.shares.copy(), self.heard_in.copy()
+        shares[ranks] += np.array(report.given) * len(ranks)
+        heard_in[ranks] += 1
+        dropped = self.dropped
+        if report.dropped:
+            dropped = dict(dropped)
+            for rank, why in report.dropped.items():
+                times = dropped[rank].times if rank in dropped else 0
+                dropped[rank] = Drops(times + 1, report.round, why)
+        return replace(
+            self, shares=shares, heard_in=heard_in, dropped=dropped, rounds=self.rounds + 1
+        )
+
+    @property
+    def verdict(self) -> TrustReport:
+        """What the trust rule said last."""
+        return self.verdicts[-1][1]
+
+    def columns(self) -> dict[str, list[Any]]:
+        """Return the table as lists by rank, under the names in `COLUMNS`.
+
+        ``trust`` is the last verdict's weight in [0, 1]; ``share`` the mean, over the rounds a
+        source took part in, of what the aggregator gave it, where 1 is an equal share; ``rounds``
+        and ``dropped`` are counts; ``last_dropped`` and ``excluded`` are rounds. What is not known
+        is NaN.
+        """
+        n, verdict = len(self.sources), self.verdict
+        unknown = (np.nan,) * n
+        with np.errstate(invalid="ignore"):
+            share = self.shares / self.heard_in
+        drops = [self.dropped.get(rank) for rank in range(n)]
+        found: dict[str, list[Any]] = {
+            "name": [info.name for info in self.sources],
+            "rows": [info.rows for info in self.sources],
+            "digest": [info.digest for info in self.sources],
+            "place": [info.place for info in self.sources],
+            "trust": list(verdict.weights),
+            "share": share.tolist(),
+            "rounds": self.heard_in.tolist(),
+            "dropped": [drop.times if drop else 0 for drop in drops],
+            "last_dropped": [float(drop.round) if drop else np.nan for drop in drops],
+            "statistic": list(verdict.statistic or unknown),
+            "p_value": list(verdict.p_values or unknown),
+            "excluded": self.excluded.tolist(),
+            "reason": list(verdict.reasons),
+        }
+        return {name: found[name] for name in COLUMNS}
+
+    def table(self) -> "pd.DataFrame":
+        """Return a row per source, by rank; the columns are those of `columns`."""
+        import pandas as pd
+
+        frame = pd.DataFrame(self.columns(), columns=list(COLUMNS))
+        return frame.rename_axis(index="rank")
+
+    def html(self) -> str:
+        """Return one page for people, that needs no network and no script.
+
+        It says what `columns` holds and shows the last verdict's discrepancies. The same books
+        give the same bytes.
+        """
+        from msl.ledger_page import page
+
+        asked = [round for round, _ in self.verdicts]
+        return page(self.columns(), self.verdict.discrepancy, self.rounds, asked)

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,6 +85,7 @@ class Guarantee:
     alpha: float | None = None
     capacity: Known | Capacity = "auto"
     adversary: Adversary = "fixed"
+    name: ClassVar[str] = "pac"
 
     def __post_init__(self) -> None:
         if not 0 < self.delta < 1:

@@ -98,6 +98,7 @@ class PacFilter(TrustRule):
     splits: int = 20
     seed: int = 0
     name: ClassVar[str] = "pac_filter"
+    filters: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         for key, known in (("policy", get_args(Policy)), ("protocol", get_args(Protocol))):

@@ -1,15 +1,21 @@
 """msl learns one model from many data sources that stay where they are."""
 
+from importlib import import_module
 from typing import Any
 
-__all__ = ["MultiSourceClassifier", "__version__"]
+__all__ = ["MultiSourceClassifier", "SourceFilter", "__version__", "autolog", "compare"]
 __version__ = "0.1.0"
+
+_HOMES = {
+    "MultiSourceClassifier": "msl.estimators",
+    "SourceFilter": "msl.estimators",
+    "autolog": "msl.tracking",
+    "compare": "msl.comparison",
+}
 
 
 def __getattr__(name: str) -> Any:
     # scikit-learn takes a second to import; workers that only solve need none of it.
-    if name == "MultiSourceClassifier":
-        from msl.estimators import MultiSourceClassifier
-
-        return MultiSourceClassifier
+    if name in _HOMES:
+        return vars(import_module(_HOMES[name]))[name]
     raise AttributeError(f"module 'msl' has no attribute {name!r}")

@@ -1,6 +1,6 @@
 """What a comparison is held against: honest rows in one place, and every source alone."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
@@ -8,14 +8,16 @@ import numpy as np
 
 from msl import hosts
 from msl.aggregators.mean import Mean
+from msl.attacks.base import DataAttack
 from msl.cluster.base import Executor
 from msl.codecs.none import Identity
 from msl.config import Config
 from msl.errors import MslError
 from msl.outcome import Outcome
 from msl.rounds import set_stage, train
-from msl.sources import PooledSource, Source
+from msl.sources import CorruptedSource, PooledSource, Source
 from msl.tracking import Tracker
+from msl.trust import TrustAll
 from msl.types import Report
 
 __all__ = ["BASELINES", "Job"]
@@ -25,6 +27,20 @@ Job: TypeAlias = Callable[[Config, Executor, Tracker, Callable[[Report], None] |
 """What makes an outcome of a configuration."""
 
 
+def pooled(
+    config: Config,
+    executor: Executor,
+    tracker: Tracker,
+    on_report: Callable[[Report], None] | None = None,
+) -> Outcome:
+    """Train on all rows in one place, with the labels that lying sources give."""
+    plan, sources = config.plan(), config.sources()
+    if isinstance(plan.attack, DataAttack):
+        for rank in plan.corrupted:
+            sources[rank] = CorruptedSource(sources[rank], plan.attack, plan.n_classes or 0)
+    return _plainly("pooled", [PooledSource(tuple(sources))], config, executor, tracker, on_report)
+
+
 def pooled_clean(
     config: Config,
     executor: Executor,
@@ -32,19 +48,44 @@ def pooled_clean(
     on_report: Callable[[Report], None] | None = None,
 ) -> Outcome:
     """Train on all rows with their true labels in one place, for as many passes."""
-    pooled: Source = PooledSource(tuple(config.sources()))
+    sources: list[Source] = [PooledSource(tuple(config.sources()))]
+    return _plainly("pooled_clean", sources, config, executor, tracker, on_report)
+
+
+def oracle(
+    config: Config,
+    executor: Executor,
+    tracker: Tracker,
+    on_report: Callable[[Report], None] | None = None,
+) -> Outcome:
+    """Train on the honest sources where they are, as if it were known who lies."""
+    corrupted = config.plan().corrupted
+    honest = [s for rank, s in enumerate(config.sources()) if rank not in corrupted]
+    return _plainly("oracle", honest, config, executor, tracker, on_report)
+
+
+def _plainly(
+    name: str,
+    sources: Sequence[Source],
+    config: Config,
+    executor: Executor,
+    tracker: Tracker,
+    on_report: Callable[[Report], None] | None,
+) -> Outcome:
+    """Train by the mean of all, uncompressed; nobody lies on the way."""
     plan = replace(
         config.plan(),
         attack=None,
         corrupted=(),
         aggregator=Mean(),
         codec=Identity(),
+        trust=TrustAll(),
         per_round=None,
     )
     result = train(
-        plan, [pooled], executor, held_out=config.held_out(), tracker=tracker, on_report=on_report
+        plan, sources, executor, held_out=config.held_out(), tracker=tracker, on_report=on_report
     )
-    return Outcome.of("pooled_clean", result.reports, baseline=True)
+    return Outcome.of(name, result.reports, baseline=True)
 
 
 def local_only(
@@ -72,4 +113,9 @@ def local_only(
     return Outcome("local_only", True, accuracy, loss, 0.0, 0, 1.0)
 
 
-BASELINES: Mapping[str, Job] = {"pooled_clean": pooled_clean, "local_only": local_only}
+BASELINES: Mapping[str, Job] = {
+    "pooled": pooled,
+    "pooled_clean": pooled_clean,
+    "local_only": local_only,
+    "oracle": oracle,
+}

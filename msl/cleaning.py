@@ -4,8 +4,8 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+from msl.cell import leave_books, tracked
 from msl.cluster import Executor
-from msl.compare import leave_books, tracked
 from msl.config import Config
 from msl.ledger import Ledger
 from msl.rounds import set_stage

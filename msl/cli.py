@@ -13,10 +13,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from msl import aggregators, algorithms, attacks, codecs, collectives, models, sources, trust
+from msl.cell import run_cell, tracked
 from msl.cleaning import clean
 from msl.cluster import Executor, open_executor
 from msl.codecs.facts import facts
-from msl.compare import compare, ranks_of, run_cell, tracked
+from msl.comparison import run_grid
 from msl.config import Config, load_config
 from msl.errors import MslError, PlanError
 from msl.outcome import Outcome
@@ -56,9 +57,9 @@ def run(file: File, scheduler: Scheduler = None, set_: Changes = None) -> None:
     config = load_config(file, set_ or ())
     console = Console()
     with _executor(config, scheduler) as executor, Progress(console) as progress:
-        progress.start(config.name, config.rounds)
+        on_report = progress.start(config.name, config.rounds)
         with tracked(config, config.name, config.plan()) as tracker:
-            result = run_cell(config, executor, tracker, progress.update)
+            result = run_cell(config, executor, tracker, on_report)
     if config.held_out() is not None:
         console.print(table_of([Outcome.of(config.name, result.reports)]))
     _where(console, config)
@@ -70,10 +71,15 @@ def compare_(file: File, scheduler: Scheduler = None, set_: Changes = None) -> N
     config = load_config(file, set_ or ())
     console = Console()
     with _executor(config, scheduler) as executor, Progress(console) as progress:
-        outcomes = compare(config, executor, progress.start, progress.update)
-    ranks, _ = ranks_of(config, outcomes)
-    console.print(ranking_of(ranks) if ranks else table_of(outcomes))
+        comparison = run_grid(config, executor, progress.start)
+    ranks, _ = comparison.ranks()
+    console.print(ranking_of(ranks) if ranks else table_of(comparison.outcomes))
     _where(console, config)
+    if comparison.failed:
+        lines = [f"{name}: {why}" for name, why in comparison.failed.items()]
+        raise MslError(
+            f"{len(lines)} cell(s) failed; start again to redo them\n" + "\n".join(lines)
+        )
 
 
 @app.command(name="clean")

@@ -23,6 +23,9 @@ Part = dict[str, Any]
 """A part as YAML has it: ``median``, or ``{name: trimmed_mean, f: 6}``."""
 
 
+Baseline = Literal["pooled", "pooled_clean", "local_only", "oracle"]
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -53,10 +56,14 @@ class DataConfig(_Strict):
 
 
 class ClusterConfig(_Strict):
-    """Where to run: a scheduler's address, or how many local workers (0: in this process)."""
+    """Where to run: a scheduler's address, or how many local workers (0: in this process).
+
+    `cells` of a comparison run at a time, each on workers of its own.
+    """
 
     scheduler: str | None = None
     workers: int = Field(default=2, ge=0)
+    cells: int = Field(default=1, ge=1)
 
 
 class TrackingConfig(_Strict):
@@ -91,7 +98,7 @@ class Config(_Strict):
     cluster: ClusterConfig = Field(default_factory=ClusterConfig)
     tracking: TrackingConfig = Field(default_factory=TrackingConfig)
     compare: dict[str, list[Any]] = Field(default_factory=dict)
-    baselines: list[Literal["pooled_clean", "local_only"]] = Field(default_factory=list)
+    baselines: list[Baseline] = Field(default_factory=list)
 
     normalise = field_validator(
         "model",
@@ -201,13 +208,13 @@ class Config(_Strict):
             ) from error
 
 
-def load_config(path: str | Path, changes: Iterable[str] = ()) -> Config:
+def load_config(path: str | Path | Mapping[str, Any], changes: Iterable[str] = ()) -> Config:
     """Read, change and check a file.
 
     Parameters
     ----------
-    path : path
-        A YAML file.
+    path : path or mapping
+        A YAML file, or what it would hold.
     changes : iterable of str
         ``a.b=c`` overrides, c in YAML.
 
@@ -216,7 +223,8 @@ def load_config(path: str | Path, changes: Iterable[str] = ()) -> Config:
     PlanError
         One line per mistake: file, key, what is allowed.
     """
-    raw = with_changes(read_yaml(path), changes)
+    raw = with_changes(path if isinstance(path, Mapping) else read_yaml(path), changes)
+    path = "configuration" if isinstance(path, Mapping) else path
     try:
         config = Config.model_validate(raw)
         config.plan()

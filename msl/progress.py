@@ -1,11 +1,11 @@
 """What a terminal shows while rounds run: a live bar, or plain lines when it is no terminal."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
 
@@ -31,8 +31,6 @@ class Progress:
             console=console,
             disable=not console.is_terminal,
         )
-        self.task: TaskID | None = None
-        self.name, self.rounds = "", 1
 
     def __enter__(self) -> Self:
         self.bar.start()
@@ -46,22 +44,21 @@ class Progress:
     ) -> None:
         self.bar.stop()
 
-    def start(self, name: str, rounds: int) -> None:
-        """Begin a run of that many rounds."""
-        self.name, self.rounds = name, rounds
-        self.task = self.bar.add_task(name, total=rounds, seen="")
+    def start(self, name: str, rounds: int) -> Callable[[Report], None]:
+        """Begin a run of that many rounds; what comes back shows them."""
+        task = self.bar.add_task(name, total=rounds, seen="")
         if not self.console.is_terminal:
             self.console.print(f"{name}: {rounds} rounds", highlight=False)
+        every = max(1, rounds // 10)
 
-    def update(self, report: Report) -> None:
-        """Show a round."""
-        seen = _seen(report)
-        if self.task is not None:
-            self.bar.update(self.task, completed=report.round + 1, seen=seen)
-        every = max(1, self.rounds // 10)
-        if not self.console.is_terminal and (report.round + 1) % every == 0:
-            line = f"{self.name}: round {report.round + 1}/{self.rounds}  {seen}"
-            self.console.print(line, highlight=False, soft_wrap=True)
+        def update(report: Report) -> None:
+            seen, done = _seen(report), report.round + 1
+            self.bar.update(task, completed=done, seen=seen)
+            if not self.console.is_terminal and done % every == 0:
+                line = f"{name}: round {done}/{rounds}  {seen}"
+                self.console.print(line, highlight=False, soft_wrap=True)
+
+        return update
 
 
 def _seen(report: Report) -> str:

@@ -17,7 +17,7 @@ FLOORS = [
     "msl.algorithms msl.trust",
     "msl.collectives",
     "msl.plan msl.hosts msl.meeting msl.rounds msl.ledger msl.ledger_page msl.checkpoints msl.peers",
-    "msl.config msl.cli msl.estimators msl.compare msl.grid msl.outcome msl.baselines "
+    "msl.config msl.cli msl.estimators msl.comparison msl.cell msl.grid msl.outcome msl.baselines "
     "msl.ranking msl.plots msl.progress msl.cleaning",
     "msl msl_pipelines",  # msl itself: what msl/__init__.py shows to users
 ]

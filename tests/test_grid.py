@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
-from msl import compare as comparing
+from msl import comparison as comparing
 from msl.cluster import LocalExecutor
-from msl.compare import compare, ranks_of
+from msl.comparison import run_grid
 from msl.config import load_config
 from msl.errors import PlanError
 from msl.grid import cells_of, label
@@ -109,23 +109,28 @@ def test_a_broken_comparison_goes_on_where_it_stopped(grid, monkeypatch):
     real = comparing.run_cell
     monkeypatch.setattr(comparing, "run_cell", run_cell)
     with LocalExecutor() as executor:
-        with pytest.raises(RuntimeError, match="the power went"):
-            compare(grid, executor)
-        resumed = compare(grid, executor)
-        assert len(ran) == 6 + 7
-        again = compare(grid, executor)
-    assert len(ran) == 6 + 7 + 12
-    assert [o.accuracy for o in resumed] == [o.accuracy for o in again]
-    assert [o.name for o in resumed] == [cell.name for cell in cells_of(grid)]
+        broken = run_grid(grid, executor)
+        resumed = run_grid(grid, executor)
+        assert len(ran) == 12 + 1
+        again = run_grid(grid, executor)
+    assert len(ran) == 12 + 1 + 12
+    names = [cell.name for cell in cells_of(grid)]
+    assert broken.failed == {names[5]: "RuntimeError: the power went"}
+    assert [o.name for o in broken.outcomes] == names[:5] + names[6:]
+    assert not resumed.failed
+    assert [o.accuracy for o in resumed.outcomes] == [o.accuracy for o in again.outcomes]
+    assert [o.name for o in resumed.outcomes] == names
     client = MlflowClient(grid.tracking.uri)
     known = client.get_experiment_by_name("grid")
     runs = client.search_runs([known.experiment_id], max_results=100)
     parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
     assert [run.info.status for run in parents] == ["FINISHED"] * 2
+    failed = [run for run in runs if run.info.status == "FAILED"]
+    assert [f.path for f in client.list_artifacts(failed[0].info.run_id)].count("traceback.txt")
     children = [run for run in runs if run not in parents]
     assert sorted(run.info.status for run in children) == ["FAILED"] + ["FINISHED"] * 24
     files = {f.path for f in client.list_artifacts(parents[0].info.run_id)}
     assert {"ranking.json", "heat", "comparison.json"} <= files
-    ranks, tables = ranks_of(grid, again)
+    ranks, tables = again.ranks()
     assert [r.name for r in ranks][-1] == "mean"
     assert list(tables) == ["lr=0.1"]

@@ -105,6 +105,19 @@ def test_what_is_allowed_shrinks_with_the_rows_of_both():
     assert allowed_by_splits(Equal(0.8, 0.3), [4, 4], 0.05).max() == 1
 
 
+def test_more_hypotheses_for_a_pair_are_allowed_more():
+    equal, rows = Equal(0.8, 0.3), [400] * 5
+    more = allowed_by_splits(equal, rows, 0.05, tries=10)
+    assert more == pytest.approx(allowed_by_splits(equal, rows, 0.005))
+    distances = more - np.diag(np.diag(more))
+    once, often = (p_values(distances, rows, equal, 3, 4, tries) for tries in (1, 10))
+    assert often == pytest.approx(10 * once)
+    # The tail of one is 0.05 / (25 * 10); at least 2 of the 3 other good ones must be in it.
+    assert often == pytest.approx(np.full(5, 0.05 / 25 * 3 / 2))
+    one = weigh(PacFilter(protocol="losses"), [draw(i) for i in range(5)])
+    assert np.all(np.array(one.statistic) < 1)
+
+
 def test_sources_known_by_heart_may_differ_as_they_like():
     rows = [20, 20, 20]
     equal = equal_sources(np.ones((5, 3)), rows)

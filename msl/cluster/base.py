@@ -40,6 +40,13 @@ class Executor(ABC):
             When a place is gone; every handle of this executor is then void until `refresh`.
         """
 
+    def split(self, n: int) -> "list[Executor]":  # noqa: ARG002 - most have but one place
+        """Return up to n executors with places of their own, for runs at the same time.
+
+        A single one is this very executor; more are to be closed by the caller.
+        """
+        return [self]
+
     def refresh(self) -> None:
         """Forget all handles and look again which places there are."""
 

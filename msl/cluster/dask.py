@@ -36,10 +36,17 @@ class Remote:
 
 
 class DaskExecutor(Executor):
-    """Lanes on the workers of an existing cluster; closing it leaves client and cluster open."""
+    """Lanes on the workers of an existing cluster; closing it leaves client and cluster open.
 
-    def __init__(self, client: Client) -> None:
-        self.client = client
+    Parameters
+    ----------
+    client : distributed.Client
+    only : sequence of str, optional
+        Addresses of the workers to use, while one of them lives; all when left out.
+    """
+
+    def __init__(self, client: Client, only: Sequence[str] = ()) -> None:
+        self.client, self._only = client, frozenset(only)
         self._open()
 
     def _open(self) -> None:
@@ -49,7 +56,7 @@ class DaskExecutor(Executor):
                 f"the cluster at {self.client.scheduler.address} has no workers; start some, "
                 "or wait for them with client.wait_for_workers"
             )
-        self.places = tuple(sorted(workers))
+        self.places = tuple(sorted(self._only & workers.keys() or workers))
         self.session = uuid4().hex
         self._numbers = count()
         self._queued: dict[str, list[Call]] = defaultdict(list)
@@ -139,6 +146,13 @@ class DaskExecutor(Executor):
         gone = tuple(place for place in self.places if place not in known)
         if gone:
             raise WorkerLostError(gone, "the scheduler no longer knows them")
+
+    def split(self, n: int) -> list[Executor]:
+        """Return executors on workers of their own."""
+        n = min(n, len(self.places))
+        if n <= 1:
+            return [self]
+        return [DaskExecutor(self.client, self.places[i::n]) for i in range(n)]
 
     def refresh(self) -> None:
         """Close the lanes that are left and open new ones on the workers there are now."""

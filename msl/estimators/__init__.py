@@ -1,5 +1,6 @@
-"""scikit-learn faces."""
+"""Estimators for scikit-learn users."""
 
 from msl.estimators.multi_source import MultiSourceClassifier
+from msl.estimators.source_filter import SourceFilter
 
-__all__ = ["MultiSourceClassifier"]
+__all__ = ["MultiSourceClassifier", "SourceFilter"]

@@ -8,7 +8,7 @@ never invents one.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from msl.errors import DataError
 from msl.random import generator
-from msl.trust.ridge import Statistics, constants, flipped, risks, shares, statistics
+from msl.trust.ridge import Statistics, flipped, plain, risks, shares, statistics
 from msl.trust.targets import Targets, agree, described, scale_of
 from msl.types import Data
 
@@ -26,6 +26,7 @@ __all__ = [
     "halves",
     "judge_pairs",
     "linear",
+    "part",
     "targets_of",
     "thresholds",
     "widest",
@@ -47,8 +48,9 @@ class Discrepancy:
         know that this hypothesis was chosen on the same rows: fitted to p features, sources that
         are alike differ by about sqrt(p / m), which is more.
     null : ndarray of shape (B, n), optional
-        Discrepancies between two random halves of each source, B times: what chance puts between
-        two sets of half its rows, found in the same way.
+        Discrepancies between two random halves of each source, B times, found in the same way:
+        what chance puts between two sets of half its rows, about sqrt(2) times as much as between
+        sources.
     """
 
     matrix: Array
@@ -149,7 +151,7 @@ def judge_pairs(
     hypotheses = [flipped(moments, some) for some in turned if len(pairs)]
     found = {}
     for number, rows in data.items():
-        always = risks(targets, rows, constants(rows.X.shape[1], targets.columns))
+        always = risks(targets, rows, plain(targets, rows.X.shape[1]))
         fitted = np.zeros((n, 2, len(hypotheses)))
         mine = np.flatnonzero((pairs == number).any(axis=1))
         others = pairs[mine].sum(axis=1) - number
@@ -163,6 +165,9 @@ def judge_pairs(
 def apart(ours: Array, theirs: Array) -> tuple[Array, Array]:
     """Return the largest differences of mean losses (..., 2, A), and their standard errors."""
     gap = np.abs(ours[..., 0, :] - theirs[..., 0, :])
+    if not gap.shape[-1]:
+        # Nothing to judge, nothing that differs.
+        return np.zeros(gap.shape[:-1]), np.zeros(gap.shape[:-1])
     best = gap.argmax(axis=-1)[..., None]
     square = np.take_along_axis(ours[..., 1, :] + theirs[..., 1, :], best, axis=-1)
     # Means of numbers in [0, 1] may miss it by their rounding.
@@ -181,12 +186,13 @@ def widest(judged: Mapping[int, Array]) -> Discrepancy:
     return Discrepancy(matrix, error)
 
 
-def halves(data: Data, key: int) -> tuple[Data, Data]:
-    """Return two random halves of the rows of a source with at least two."""
-    order = generator(key).permutation(len(data))
+def halves(rows: int, key: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the row numbers of two random halves of a source with at least two rows."""
+    order = generator(key).permutation(rows)
+    return order[: rows // 2], order[rows // 2 :]
 
-    def rows(some: NDArray[np.intp]) -> Data:
-        weight = None if data.weight is None else data.weight[some]
-        return replace(data, X=data.X[some], y=data.y[some], weight=weight)
 
-    return rows(order[: len(data) // 2]), rows(order[len(data) // 2 :])
+def part(data: Data, rows: NDArray[np.intp]) -> Data:
+    """Return some rows of a source."""
+    weight = None if data.weight is None else data.weight[rows]
+    return Data(data.X[rows], data.y[rows], weight)

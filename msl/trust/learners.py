@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msl.errors import DataError
-from msl.trust.discrepancy import apart
-from msl.trust.ridge import Hypotheses, constants, fit, mean_losses, risks, shares, statistics
+from msl.trust.discrepancy import apart, halves, part
+from msl.trust.ridge import Hypotheses, fit, mean_losses, plain, shares, statistics
 from msl.trust.targets import Targets
 from msl.types import Data
 
@@ -20,7 +20,7 @@ __all__ = [
     "Learner",
     "Predict",
     "differ",
-    "exchanged",
+    "exchanged_halves",
     "fitted",
     "judge",
     "least_squares",
@@ -88,16 +88,16 @@ def own(learner: Learner, targets: Targets, data: Data) -> list[Predict]:
 
     A constant hypothesis is then the best, and those are judged anyway.
     """
-    return _fit(learner, data.X, targets.labels(data.y), shares(data))
+    return _fit(learner, data.X, targets.labels(data.y), shares(data, targets.balanced))
 
 
 def _against(learner: Learner, targets: Targets, right: Data, wrong: Data) -> list[Predict]:
     """Return the hypothesis that is right on one source and wrong on another, each weighing 1/2.
 
-    Of K classes, a row to be wrong on is K - 1 rows of full weight, one of each other class: a
-    hypothesis errs on K - 1 of them when it says the row's own class, and on K - 2 otherwise.
+    Of K classes, a row to be wrong on stands there K - 1 times, once with each other class.
     """
     labels = targets.labels(wrong.y)
+    share = [shares(data, targets.balanced) for data in (right, wrong)]
     if targets.classes:
         classes = np.array(targets.classes)
         others = labels[:, None] != classes
@@ -108,7 +108,7 @@ def _against(learner: Learner, targets: Targets, right: Data, wrong: Data) -> li
         learner,
         np.concatenate((right.X, np.repeat(wrong.X, copies, axis=0))),
         np.concatenate((targets.labels(right.y), flipped)),
-        np.concatenate((shares(right), np.repeat(shares(wrong), copies))),
+        np.concatenate((share[0], np.repeat(share[1] / copies, copies))),
     )
 
 
@@ -121,15 +121,20 @@ def _fit(learner: Learner, X: NDArray[Any], y: NDArray[Any], share: Array) -> li
 def judge(targets: Targets, data: Data, predicts: Sequence[Predict]) -> Array:
     """Return mean losses of hypotheses on a source, and their squared standard errors, (2, A).
 
-    Constant hypotheses come first.
+    Constant hypotheses come first, if they are judged.
 
     Raises
     ------
     DataError
         When a hypothesis does not predict one number per row.
     """
-    share, t = shares(data), targets.code(data.y)
-    found = [risks(targets, data, constants(data.X.shape[1], targets.columns))]
+    return mean_losses(shares(data, targets.balanced), _losses(targets, data, predicts))
+
+
+def _losses(targets: Targets, data: Data, predicts: Sequence[Predict]) -> Array:
+    """Return the losses (m, A) of constant hypotheses, if they are judged, then of these."""
+    t, always = targets.code(data.y), plain(targets, data.X.shape[1])
+    found = [targets.losses(always.scores(data.X), t)]
     for predict in predicts:
         predicted = np.asarray(predict(data.X))
         if predicted.size != len(data):
@@ -137,14 +142,30 @@ def judge(targets: Targets, data: Data, predicts: Sequence[Predict]) -> Array:
                 f"a learner must predict one label per row: {len(data)} rows gave an array of "
                 f"shape {predicted.shape}"
             )
-        losses = targets.losses(targets.scores(predicted.reshape(-1)), t)
-        found.append(mean_losses(share, losses))
+        found.append(targets.losses(targets.scores(predicted.reshape(-1)), t))
     return np.concatenate(found, axis=1)
 
 
-def exchanged(learner: Learner, targets: Targets, a: Data, b: Data) -> tuple[float, float]:
-    """Return how two sources differ on their own hypotheses, and the standard error of that."""
-    return _compare(targets, a, b, own(learner, targets, a) + own(learner, targets, b))
+def exchanged_halves(
+    learner: Learner,
+    targets: Targets,
+    data: Data,
+    others: Sequence[Predict],
+    keys: Sequence[int],
+) -> list[float]:
+    """Return how halves of a source differ on their own hypotheses and those of other sources."""
+    known, found = _losses(targets, data, others), []
+    for key in keys:
+        rows = halves(len(data), key)
+        both = [part(data, some) for some in rows]
+        predicts = [predict for half in both for predict in own(learner, targets, half)]
+        losses = np.concatenate((known, _losses(targets, data, predicts)), axis=1)
+        judged = [
+            mean_losses(shares(half, targets.balanced), losses[some])
+            for half, some in zip(both, rows, strict=True)
+        ]
+        found.append(float(apart(*judged)[0]))
+    return found
 
 
 def differ(learner: Learner, targets: Targets, a: Data, b: Data) -> tuple[float, float]:
@@ -155,11 +176,5 @@ def differ(learner: Learner, targets: Targets, a: Data, b: Data) -> tuple[float,
     predicts = _against(learner, targets, a, b)
     if not targets.complements:
         predicts += _against(learner, targets, b, a)
-    return _compare(targets, a, b, predicts)
-
-
-def _compare(
-    targets: Targets, a: Data, b: Data, predicts: Sequence[Predict]
-) -> tuple[float, float]:
     gap, error = apart(judge(targets, a, predicts), judge(targets, b, predicts))
     return float(gap), float(error)

@@ -158,8 +158,11 @@ class PacFilter(TrustRule):
             allowed = allowed_by_rates(_capacity(infos).rate(rows, self.delta / (2 * n)))
         else:
             equal = equal_sources(np.empty((0, n)) if found.null is None else found.null, rows)
-            allowed = allowed_by_splits(equal, rows, self.delta)
-            chances = tuple(p_values(found.matrix, rows, equal, needed, clean).tolist())
+            # All n hypotheses judge every pair by losses, and halves only their own two.
+            tries = n / 2 if self.protocol == "losses" else 1.0
+            allowed = allowed_by_splits(equal, rows, self.delta, tries)
+            bounds = p_values(found.matrix, rows, equal, needed, clean, tries)
+            chances = tuple(bounds.tolist())
         agreed = agreement(found.matrix, allowed, needed)
         reasons = tuple(
             _reason(i, agreed, found.matrix, allowed, needed) + _few(info)

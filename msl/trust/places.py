@@ -1,6 +1,7 @@
 """Asking places about their sources, one call per place, and halving sources there."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from msl.errors import DataError, PlanError
 from msl.random import derive
 from msl.trust.base import Held
-from msl.trust.discrepancy import halves
+from msl.trust.discrepancy import halves, part
 from msl.trust.targets import Scale, Targets, agree, scale_of
 from msl.types import Data
 
@@ -18,12 +19,12 @@ if TYPE_CHECKING:
     from msl.cluster.base import Executor, Handle
     from msl.hosts import Host
 
-__all__ = ["Mine", "agreed", "gather", "halving", "merged", "places_of"]
+__all__ = ["Mine", "agreed", "gather", "halving", "halving_keys", "merged", "places_of"]
 
 Mine: TypeAlias = Mapping[int, int]
 """Numbers of the sources of a place, among all that are compared, and their ranks."""
-Method: TypeAlias = Callable[[Data, Data], tuple[float, float]]
-"""From two sources to their discrepancy and its standard error."""
+Method: TypeAlias = Callable[[Data, Data], float]
+"""From two sources to their discrepancy."""
 
 
 def places_of(sources: Sequence[Held]) -> Mapping[str, tuple["Handle", Mine]]:
@@ -34,7 +35,9 @@ def places_of(sources: Sequence[Held]) -> Mapping[str, tuple["Handle", Mine]]:
     return found
 
 
-def agreed(sources: Sequence[Held], executor: "Executor", splits: int) -> Targets:
+def agreed(
+    sources: Sequence[Held], executor: "Executor", splits: int, balanced: bool = False
+) -> Targets:
     """Return the coding of labels; only real targets need a question to the places."""
     if splits < 0:
         raise PlanError(f"splits count how often sources are halved, got {splits}")
@@ -48,7 +51,9 @@ def agreed(sources: Sequence[Held], executor: "Executor", splits: int) -> Target
         ]
         return list(merged(executor.gather(asked)).values())
 
-    return agree([held.info for held in sources], scales)
+    if balanced and any(held.info.rows and not held.info.classes for held in sources):
+        raise PlanError("only classes can be balanced; leave balanced out for real targets")
+    return replace(agree([held.info for held in sources], scales), balanced=balanced)
 
 
 def halving(
@@ -64,6 +69,11 @@ def halving(
         for at, (host, mine) in places.items()
         if splits
     ]
+
+
+def halving_keys(splits: int, seed: int, rank: int) -> list[int]:
+    """Return a key for each time a source is halved."""
+    return [derive(seed, "halves", split, rank) for split in range(splits)]
 
 
 def gather(
@@ -90,8 +100,8 @@ def _halves(
 ) -> dict[int, list[float]]:
     return {
         number: [
-            method(*halves(host.data[rank], derive(seed, "halves", split, rank)))[0]
-            for split in range(splits)
+            method(*(part(host.data[rank], rows) for rows in halves(len(host.data[rank]), key)))
+            for key in halving_keys(splits, seed, rank)
         ]
         for number, rank in mine.items()
     }

@@ -87,13 +87,22 @@ def equal_sources(null: ArrayLike, rows: ArrayLike) -> Equal:
     return Equal(float(np.median(unit.mean(axis=0))), float(np.median(unit.std(axis=0, ddof=1))))
 
 
-def allowed_by_splits(equal: Equal, rows: ArrayLike, delta: float) -> Array:
+def allowed_by_splits(equal: Equal, rows: ArrayLike, delta: float, tries: float = 1) -> Array:
     """Return what no pair of equal sources exceeds with probability about 1 - delta, (N, N).
 
-    The 1 - delta / N^2 quantile for each pair. At most 1, which nothing exceeds.
+    The 1 - delta / (N^2 tries) quantile for each pair. At most 1, which nothing exceeds.
+
+    Parameters
+    ----------
+    equal : Equal
+    rows : array of shape (N,)
+    delta : float
+        In (0, 1).
+    tries : float
+        How many times as many hypotheses judge a pair as judged halves, >= 1: the union bound.
     """
     m = np.asarray(rows, dtype=np.float64)
-    unit = equal.mean - NormalDist().inv_cdf(delta / len(m) ** 2) * equal.sd
+    unit = equal.mean - NormalDist().inv_cdf(delta / len(m) ** 2 / tries) * equal.sd
     allowed: Array = np.minimum(1.0, unit * np.sqrt(1 / m[:, None] + 1 / m))
     return allowed
 
@@ -125,7 +134,9 @@ def agreement(distances: Array, allowed: Array, needed: int) -> Agreement:
     return Agreement(statistic <= 1, statistic, ratio <= 1)
 
 
-def p_values(distances: Array, rows: ArrayLike, equal: Equal, needed: int, clean: int) -> Array:
+def p_values(
+    distances: Array, rows: ArrayLike, equal: Equal, needed: int, clean: int, tries: float = 1
+) -> Array:
     """Return bounds of the chance that a good source is as far from its `needed`-th nearest.
 
     Whatever the others do, a good source is as far only when at least clean - needed + 1 of the
@@ -139,6 +150,8 @@ def p_values(distances: Array, rows: ArrayLike, equal: Equal, needed: int, clean
     equal : Equal
     needed, clean : int
         1 <= needed <= clean <= N.
+    tries : float
+        As in `allowed_by_splits`.
 
     Returns
     -------
@@ -150,5 +163,6 @@ def p_values(distances: Array, rows: ArrayLike, equal: Equal, needed: int, clean
     far = np.partition(unit, needed - 1, axis=1)[:, needed - 1]
     z = (far - equal.mean) / max(equal.sd, 1e-9)
     tail = np.array([erfc(each / sqrt(2)) / 2 for each in z])
+    bound = np.minimum(1.0, tries * (clean - 1) / (clean - needed + 1) * tail)
     # No distance is below 0.
-    return np.where(far > 0, np.minimum(1.0, (clean - 1) / (clean - needed + 1) * tail), 1.0)
+    return np.where(far > 0, bound, 1.0)

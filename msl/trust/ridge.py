@@ -23,6 +23,7 @@ __all__ = [
     "flipped",
     "mean_losses",
     "mixed",
+    "plain",
     "risks",
     "shares",
     "statistics",
@@ -85,18 +86,31 @@ class Hypotheses:
         return found
 
 
-def shares(data: Data) -> Array:
-    """Return what each row counts; sums to 1. Weights that are all zero count as equal."""
+def shares(data: Data, balanced: bool = False) -> Array:
+    """Return what each row counts; sums to 1. Weights that are all zero count as equal.
+
+    Balanced: rows of every class that is held have the same sum.
+
+    Examples
+    --------
+    >>> shares(Data(np.zeros((4, 1)), np.array([0, 0, 1, 0])), balanced=True).round(2).tolist()
+    [0.17, 0.17, 0.5, 0.17]
+    """
     if data.weight is None or not data.weight.any():
-        return np.full(len(data), 1 / len(data))
-    weight = data.weight.astype(np.float64)
-    share: Array = weight / weight.sum()
+        share: Array = np.full(len(data), 1 / len(data))
+    else:
+        weight = data.weight.astype(np.float64)
+        share = weight / weight.sum()
+    if balanced:
+        number = np.unique(data.y, return_inverse=True)[1]
+        held = np.bincount(number, share)
+        share = share / np.where(held > 0, held, 1)[number] / np.count_nonzero(held)
     return share
 
 
 def statistics(targets: Targets, data: Data) -> Statistics:
     """Return the moments of a source, rows counted by their weights."""
-    share, t = shares(data), targets.code(data.y)
+    share, t = shares(data, targets.balanced), targets.code(data.y)
     X = data.X.astype(np.float64)
     mean, target = share @ X, share @ t
     X -= mean
@@ -108,6 +122,16 @@ def constants(features: int, columns: int) -> Hypotheses:
     """Return the hypotheses that say the same of every row: -1 and 1, or each class."""
     offset = np.eye(columns) if columns > 1 else np.array([[-1.0], [1.0]])
     return Hypotheses(np.zeros((len(offset), features, columns)), offset)
+
+
+def plain(targets: Targets, features: int) -> Hypotheses:
+    """Return the constants to judge beside what is fitted: none where classes are balanced.
+
+    All constants then have one risk on sources of the same classes, and on others they would only
+    tell which classes those lack.
+    """
+    always = constants(features, targets.columns)
+    return always[:0] if targets.balanced else always
 
 
 def mixed(parts: Sequence[Statistics], weights: Sequence[float] | Array) -> Statistics:
@@ -132,9 +156,8 @@ def fit(source: Statistics) -> Hypotheses:
 def flipped(sources: Sequence[Statistics], pairs: NDArray[np.intp]) -> Hypotheses:
     """Return for each pair (i, j) the ridge fit to i's targets and j's flipped ones.
 
-    A class flips to all others in equal parts. To subtract j's indicators with full weight would
-    be the best of 0/1 losses, but least squares finds more in this way: the highest of fitted
-    scores is then decided by i's own.
+    A class flips to all others in equal parts. Full parts would make the best 0/1 losses, were the
+    fit that good; as it is, equal ones find more between liars and less between honest sources.
 
     Parameters
     ----------
@@ -178,7 +201,7 @@ def _ridge(mean: Array, covariance: Array, target: Array, cross: Array) -> Hypot
 
 def risks(targets: Targets, data: Data, hypotheses: Hypotheses) -> Array:
     """Return mean losses on a source, and their squared standard errors, (2, P)."""
-    share, t = shares(data), targets.code(data.y)
+    share, t = shares(data, targets.balanced), targets.code(data.y)
     X = data.X.astype(np.float64)
     found = np.empty((2, len(hypotheses)))
     for part in _parts(len(hypotheses), 4 * len(data) * targets.columns):

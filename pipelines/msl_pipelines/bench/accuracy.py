@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from msl.cluster import LocalExecutor
-from msl.compare import run_cell
+from msl.cell import run_cell
 from msl.config import load_config
 from msl.tracking import NullTracker
 

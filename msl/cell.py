@@ -1,0 +1,85 @@
+"""One configuration, trained and tracked."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import yaml
+
+from msl.cluster.base import Executor
+from msl.config import Config
+from msl.ledger import Ledger
+from msl.plan import Plan
+from msl.plots import bound_and_reality
+from msl.rounds import Result, train
+from msl.tracking import Tracker, make_tracker
+from msl.types import Report
+
+__all__ = ["leave_books", "run_cell", "tracked"]
+
+
+@contextmanager
+def tracked(
+    config: Config,
+    name: str,
+    plan: Plan | None = None,
+    parent: str | None = None,
+    grid: str | None = None,
+    resume: str | None = None,
+) -> Iterator[Tracker]:
+    """Yield a tracker that already knows the plan and the file behind it.
+
+    Parameters
+    ----------
+    config, name, plan
+        What is run.
+    parent : str, optional
+        Run under which this one is nested.
+    grid : str, optional
+        Digest of the comparison it belongs to.
+    resume : str, optional
+        Run to go on with.
+    """
+    params = plan.describe() if plan else {"compare": config.compare}
+    text = yaml.safe_dump(config.model_dump(), sort_keys=False)
+    with make_tracker(
+        config.tracking.uri,
+        experiment=config.tracking.experiment,
+        run_name=name,
+        parent=parent,
+        params=params | {"config_name": config.name},
+        tags={"msl.config": config.name, "msl.cell": name} | ({"msl.grid": grid} if grid else {}),
+        resume=resume,
+    ) as tracker:
+        tracker.log_text("config.yaml", text)
+        if plan:
+            tracker.log_text("plan.yaml", yaml.safe_dump(plan.describe(), sort_keys=False))
+        yield tracker
+
+
+def run_cell(
+    config: Config,
+    executor: Executor,
+    tracker: Tracker,
+    on_report: Callable[[Report], None] | None = None,
+) -> Result:
+    """Train one configuration and leave model, books and pictures with the tracker."""
+    plan, held_out = config.plan(), config.held_out()
+    result = train(
+        plan, config.sources(), executor, held_out=held_out, tracker=tracker, on_report=on_report
+    )
+    leave_books(tracker, result.ledger, plan.corrupted)
+    if plan.trust.filters and any(report.bound for report in result.reports):
+        tracker.log_figure("bound.png", bound_and_reality(result.reports))
+    example = held_out.load().X[:5] if held_out else np.zeros((1, 1), np.float32)
+    tracker.log_model(plan.model, result.params, example)
+    return result
+
+
+def leave_books(tracker: Tracker, ledger: Ledger, corrupted: Sequence[int] = ()) -> None:
+    """Leave what is known of each source with the tracker: a table, and a page if any differ."""
+    liars = [rank in corrupted for rank in range(len(ledger.sources))]
+    tracker.log_table("trust.json", {**ledger.columns(), "corrupted": liars})
+    if ledger.verdict.discrepancy is not None:
+        # Where nobody was compared the table says it all.
+        tracker.log_text("trust.html", ledger.html())

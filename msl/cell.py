@@ -12,7 +12,7 @@ from msl.ledger import Ledger
 from msl.plan import Plan
 from msl.plots import bound_and_reality
 from msl.rounds import Result, train
-from msl.tracking import Tracker, make_tracker
+from msl.tracking import Tracker, make_tracker, note_of
 from msl.types import Report
 
 __all__ = ["leave_books", "run_cell", "tracked"]
@@ -41,6 +41,7 @@ def tracked(
         Run to go on with.
     """
     params = plan.describe() if plan else {"compare": config.compare}
+    note = note_of(params, "msl run config.yaml") if plan else _note_of_grid(config)
     text = yaml.safe_dump(config.model_dump(), sort_keys=False)
     with make_tracker(
         config.tracking.uri,
@@ -49,12 +50,26 @@ def tracked(
         parent=parent,
         params=params | {"config_name": config.name},
         tags={"msl.config": config.name, "msl.cell": name} | ({"msl.grid": grid} if grid else {}),
+        note=note,
         resume=resume,
+        register=config.tracking.registered_name,
+        system_metrics=config.tracking.system_metrics,
+        spool=config.tracking.spool,
     ) as tracker:
         tracker.log_text("config.yaml", text)
         if plan:
             tracker.log_text("plan.yaml", yaml.safe_dump(plan.describe(), sort_keys=False))
         yield tracker
+
+
+def _note_of_grid(config: Config) -> str:
+    """Return the description of a comparison."""
+    axes = [f"- `{axis}`: {len(values)} values" for axis, values in config.compare.items()]
+    beside = f"Beside it: {', '.join(config.baselines)}." if config.baselines else ""
+    return "\n".join(
+        ["**A comparison** over", "", *axes, "", beside, "", "Run it again:", "",
+         "    msl compare config.yaml"]
+    )  # fmt: skip
 
 
 def run_cell(
@@ -66,7 +81,13 @@ def run_cell(
     """Train one configuration and leave model, books and pictures with the tracker."""
     plan, held_out = config.plan(), config.held_out()
     result = train(
-        plan, config.sources(), executor, held_out=held_out, tracker=tracker, on_report=on_report
+        plan,
+        config.sources(),
+        executor,
+        held_out=held_out,
+        tracker=tracker,
+        on_report=on_report,
+        checkpoint_every=config.tracking.checkpoint_every,
     )
     leave_books(tracker, result.ledger, plan.corrupted)
     if plan.trust.filters and any(report.bound for report in result.reports):

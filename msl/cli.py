@@ -1,4 +1,4 @@
-"""The command line: msl run | compare | clean | ui | list."""
+"""The command line: msl run | compare | clean | sync | ui | list."""
 
 import sys
 from collections.abc import Iterator
@@ -23,6 +23,7 @@ from msl.errors import MslError, PlanError
 from msl.outcome import Outcome
 from msl.parts import summary
 from msl.progress import Progress, ranking_of, table_of, trust_of
+from msl.tracking import flush
 
 __all__ = ["app", "main"]
 
@@ -96,6 +97,25 @@ def clean_(
         console.print(trust_of(clean(config, executor, out)))
     console.print(f"report: {out / 'trust.html'}", soft_wrap=True)
     _where(console, config)
+
+
+@app.command()
+def sync(
+    spool: Annotated[
+        str | None,
+        typer.Argument(help="The folder that the warning named; runs/spool if left out."),
+    ] = None,
+) -> None:
+    """Send what a tracking server that was away has not got yet."""
+    done = flush(None, spool)
+    console = Console()
+    console.print(f"sent: {len(done.sent)} run(s)")
+    for name, why in done.waiting.items():
+        console.print(f"still waiting: {name}: {why}", soft_wrap=True)
+    for name in done.refused:
+        console.print(f"refused by the store, see {name}", soft_wrap=True)
+    if done.waiting or done.refused:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -114,13 +114,13 @@ def compare(
     Examples
     --------
     >>> table = compare({
-    ...     "data": {"dataset": "wine", "sources": 5},
+    ...     "data": {"dataset": "digits", "sources": 5},
     ...     "rounds": 5,
     ...     "compare": {"aggregator": ["mean", "median"], "seed": [0, 1]},
     ...     "cluster": {"workers": 0},
     ...     "tracking": {"uri": "none"},
     ... })
-    >>> table.groupby("aggregator")["accuracy"].mean().gt(0.8).to_dict()
+    >>> table.groupby("aggregator")["accuracy"].mean().gt(0.7).to_dict()
     {'mean': True, 'median': True}
     """
     checked = config if isinstance(config, Config) else load_config(config)
@@ -248,7 +248,8 @@ def _leave(tracker: Tracker, comparison: Comparison) -> None:
     """Leave tables and pictures with the tracker."""
     frame = comparison.table()
     tracker.log_table("comparison.json", {str(c): frame[c].tolist() for c in frame})
-    tracker.log_figure("convergence.png", convergence(comparison.outcomes))
+    if comparison.outcomes:
+        tracker.log_figure("convergence.png", convergence(comparison.outcomes))
     ranks, tables = comparison.ranks()
     if not ranks:
         return

@@ -67,10 +67,20 @@ class ClusterConfig(_Strict):
 
 
 class TrackingConfig(_Strict):
-    """Where rounds are tracked; ``uri: none`` switches it off."""
+    """Where rounds are tracked, and what else is kept.
+
+    `uri`: an MLflow store, ``jsonl:FOLDER`` for plain files, or ``none``. `spool`: where rounds
+    wait for a server that is away. `checkpoint_every`: rounds between two models that are kept.
+    `registered_name`: a name in MLflow's registry for the final model. `system_metrics`: MLflow's own,
+    of the driver.
+    """
 
     uri: str = "sqlite:///runs/mlflow.db"
     experiment: str = "msl"
+    spool: str | None = None
+    checkpoint_every: int | None = Field(default=None, ge=1)
+    registered_name: str | None = None
+    system_metrics: bool = False
 
 
 class Config(_Strict):

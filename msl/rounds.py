@@ -20,8 +20,9 @@ from msl.ledger import Ledger
 from msl.meeting import State
 from msl.plan import Plan
 from msl.random import derive, generator
-from msl.sources.base import Source
-from msl.tracking.base import NullTracker, Tracker
+from msl.sources.base import Source, info_of
+from msl.tracking import active_tracker
+from msl.tracking.base import Tracker
 from msl.trust.base import Held, TrustReport
 from msl.types import Report, SourceInfo, Vector
 
@@ -256,11 +257,25 @@ def train(
     held_out: Source | None = None,
     tracker: Tracker | None = None,
     on_report: Callable[[Report], None] | None = None,
+    checkpoint_every: int | None = None,
 ) -> Result:
     """Run the plan to its end.
 
     When workers die, their sources are loaded again at the places that are left and the rounds
     so far are replayed to the same bits; nothing is reported twice.
+
+    Parameters
+    ----------
+    plan, sources, executor
+        What is learned, from whom, and where.
+    held_out : Source, optional
+        Rows on which the model is judged.
+    tracker : Tracker, optional
+        Hears every report; what `msl.autolog` says when left out.
+    on_report : callable, optional
+        Told every report after the tracker.
+    checkpoint_every : int, optional
+        Rounds after which the tracker gets the model as it is then.
 
     Raises
     ------
@@ -272,10 +287,14 @@ def train(
         When no place is left.
     """
     plan.check(len(sources))
-    tracker = tracker or NullTracker()
+    if tracker is None:
+        with active_tracker("msl", plan.describe()) as own:
+            return train(
+                plan, sources, executor, held_out=held_out, tracker=own, on_report=on_report,
+                checkpoint_every=checkpoint_every,
+            )  # fmt: skip
     reports: list[Report] = []
     ledger: Ledger | None = None
-    every = plan.trust_every or plan.rounds
     while True:
         try:
             stage = set_stage(plan, sources, held_out, executor)
@@ -285,12 +304,12 @@ def train(
             standing = first_standing(stage)
             done, ahead = 0, 1
             while done < plan.rounds:
-                if done and done % every == 0:
+                if done and done % (plan.trust_every or plan.rounds) == 0:
                     stage = set_stage(plan, sources, held_out, executor)
                     if done == len(reports):
                         ledger = ledger.judged(done, stage.verdict)
-                stop = min(done + ahead, plan.rounds, done - done % every + every)
-                batch = range(done, stop)
+                stops = (plan.rounds, plan.trust_every, checkpoint_every)
+                batch = range(done, _stop(done, ahead, stops))
                 told, standing = run_rounds(stage, standing, batch)
                 done += len(batch)
                 ahead = _ahead(told[-1].seconds["round"])
@@ -300,12 +319,37 @@ def train(
                     tracker.log(report)
                     if on_report:
                         on_report(report)
-            (params,) = executor.gather(
-                [executor.submit(meeting.params_of, standing.met, at=stage.root)]
-            )
-            return Result(params, tuple(reports), ledger)
+                if done == len(reports) and done % (checkpoint_every or plan.rounds + 1) == 0:
+                    _checkpoint(stage, standing, done - 1, held_out, tracker)
+            return Result(_params(stage, standing), tuple(reports), ledger)
         except WorkerLostError:
             executor.refresh()
+
+
+def _params(stage: Stage, standing: Standing) -> Vector:
+    """Bring the parameters to the client."""
+    handle = stage.executor.submit(meeting.params_of, standing.met, at=stage.root)
+    params: Vector = stage.executor.gather([handle])[0]
+    return params
+
+
+def _checkpoint(
+    stage: Stage, standing: Standing, round: int, held_out: Source | None, tracker: Tracker
+) -> None:
+    """Leave the model as it is after a round with the tracker."""
+    dataset = None
+    if held_out is not None:
+        known = stage.executor.submit(
+            info_of, held_out.name, stage.held_out, stage.root, at=stage.root
+        )
+        (dataset,) = stage.executor.gather([known])
+    params = _params(stage, standing)
+    tracker.log_checkpoint(round, stage.plan.model, params, dataset=dataset)
+
+
+def _stop(done: int, ahead: int, cadences: Sequence[int | None]) -> int:
+    """Return the round to pause before: at most so many ahead, and at each cadence's multiples."""
+    return min(done + ahead, *(done - done % every + every for every in cadences if every))
 
 
 def _ahead(seconds: float) -> int:

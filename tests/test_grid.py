@@ -6,9 +6,9 @@ import pytest
 from mlflow import MlflowClient
 
 from msl import comparison as comparing
-from msl.cluster import LocalExecutor
+from msl.cluster import DaskExecutor, LocalExecutor
 from msl.comparison import run_grid
-from msl.config import load_config
+from msl.config import ClusterConfig, load_config
 from msl.errors import PlanError
 from msl.grid import cells_of, label
 from msl.outcome import Outcome
@@ -134,3 +134,31 @@ def test_a_broken_comparison_goes_on_where_it_stopped(grid, monkeypatch):
     ranks, tables = again.ranks()
     assert [r.name for r in ranks][-1] == "mean"
     assert list(tables) == ["lr=0.1"]
+
+
+def test_cells_side_by_side_find_the_same(grid, cluster):
+    with LocalExecutor() as executor:
+        alone = run_grid(grid, executor)
+    side_by_side = grid.model_copy(update={"cluster": ClusterConfig(cells=2)})
+    store = grid.tracking.model_copy(update={"experiment": "side by side"})
+    seen = {}
+
+    def on_cell(name, rounds):
+        seen[name] = []
+        return seen[name].append
+
+    with DaskExecutor(cluster) as executor:
+        found = run_grid(side_by_side.model_copy(update={"tracking": store}), executor, on_cell)
+    assert [o.accuracies for o in found.outcomes] == [o.accuracies for o in alone.outcomes]
+    assert [o.name for o in found.outcomes] == [o.name for o in alone.outcomes]
+    assert all([r.round for r in reports] == [0, 1] for reports in seen.values())
+    assert list(found.table()["aggregator"])[:4] == ["mean"] * 4
+
+
+def test_executors_are_split_into_workers_of_their_own(cluster):
+    with DaskExecutor(cluster) as executor:
+        first, second = executor.split(5)
+        with first, second:
+            assert set(first.places) | set(second.places) == set(executor.places)
+            assert not set(first.places) & set(second.places)
+        assert executor.split(1) == [executor]

@@ -5,10 +5,9 @@ import logging
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import mlflow
@@ -18,11 +17,22 @@ from conftest import ROOT
 from matplotlib.figure import Figure
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from tasks import blobs, held_out, plan
 
+from msl.attacks import SignFlip
+from msl.cluster import LocalExecutor
+from msl.codecs import LayerWise
 from msl.errors import TrackingError
 from msl.models import Softmax
-from msl.tracking import NullTracker, Tracker, make_tracker
-from msl.tracking.queue import MetricQueue
+from msl.rounds import train
+from msl.tracking import (
+    NullTracker,
+    Tracker,
+    active_tracker,
+    autolog,
+    make_tracker,
+    note_of,
+)
 from msl.types import Report, SourceInfo
 
 # mlflow's own, from its imports and its tables.
@@ -211,6 +221,8 @@ def test_the_model_loads_by_its_uri_and_predicts_the_same(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     loaded = mlflow.pyfunc.load_model(model_uri)
     np.testing.assert_array_equal(loaded.predict(X), model.predict(params, X))
+    native = mlflow.sklearn.load_model(model_uri)
+    np.testing.assert_array_equal(native.predict(X), model.predict(params, X))
     assert loaded.metadata.signature.inputs.to_dict()[0]["tensor-spec"]["shape"] == (-1, 6)
     np.testing.assert_array_equal(loaded.input_example, X[:5])
     wanted = Path(mlflow.pyfunc.get_model_dependencies(model_uri)).read_text().split()
@@ -245,114 +257,27 @@ def test_a_users_own_run_and_uri_are_not_disturbed(uri: str, client: MlflowClien
     assert "mine" not in run_of(client, tracker).data.metrics
 
 
-def test_an_unreachable_server_is_named_soon() -> None:
-    start = time.monotonic()
-    with pytest.raises(TrackingError, match=r"http://127\.0\.0\.1:9[^9]"):
-        make_tracker("http://127.0.0.1:9").__enter__()
-    assert time.monotonic() - start < 20
+def test_a_local_store_that_cannot_be_opened_is_an_error_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(TrackingError, match=r"cannot .*file/deep"):
+        make_tracker(f"sqlite:///{tmp_path}/file/deep/mlflow.db").__enter__()
 
 
 class Broken:
-    """A store that went away."""
+    """A store that went away for a while."""
 
     def __getattr__(self, name: str) -> Any:
         raise OSError("disk full")
 
 
-def break_in(tracker: Tracker, error: Exception | None = None) -> None:
-    with tracker:
-        vars(tracker)["client"] = Broken()
-        if error:
-            raise error
+def test_an_error_of_the_block_is_raised_whatever_the_store_does(uri: str) -> None:
+    def work() -> None:
+        with make_tracker(uri) as tracker:
+            vars(vars(tracker)["sender"])["client"] = Broken()
+            raise ValueError("of the block")
 
-
-def lose_metrics_in(tracker: Tracker, monkeypatch: pytest.MonkeyPatch) -> None:
-    with tracker:
-        monkeypatch.setattr(vars(tracker)["client"], "log_batch", Broken().__getattr__)
-        tracker.log(report(0))
-
-
-def test_a_store_that_fails_after_the_work_is_an_error(uri: str) -> None:
-    with pytest.raises(TrackingError, match="disk full"):
-        break_in(make_tracker(uri))
-
-
-def test_an_error_of_the_block_hides_one_of_the_store(uri: str) -> None:
     with pytest.raises(ValueError, match="of the block"):
-        break_in(make_tracker(uri), ValueError("of the block"))
-
-
-def test_metrics_that_never_arrived_are_an_error(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    lost = len(report(0).metrics())
-    with pytest.raises(TrackingError, match=f"did not take all of run .*{lost} metrics"):
-        lose_metrics_in(make_tracker(uri), monkeypatch)
-
-
-def test_the_queue_keeps_the_order_and_splits_into_batches() -> None:
-    batches: list[list[int]] = []
-    queue = MetricQueue(batches.append, interval=0.001)
-    for start in range(0, 5000, 50):
-        queue.put(list(range(start, start + 50)))
-    assert queue.close() == 0
-    assert [number for batch in batches for number in batch] == list(range(5000))
-    assert max(map(len, batches)) <= 1000
-
-
-def test_the_queue_offers_again_what_was_refused() -> None:
-    calls, got, arrived = [], [], Event()
-
-    def send(batch: list[int]) -> None:
-        calls.append(batch)
-        if len(calls) <= 2:
-            raise OSError("busy")
-        got.extend(batch)
-        arrived.set()
-
-    queue = MetricQueue(send, interval=0.001)
-    queue.put([1, 2, 3])
-    assert arrived.wait(10)
-    queue.put([4])
-    assert queue.close() == 0
-    assert got == [1, 2, 3, 4]
-
-
-def test_the_queue_says_once_that_it_cannot_send_and_counts_what_is_left(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    tried: list[int] = []
-
-    def refuse(batch: list[int]) -> None:
-        tried.append(len(batch))
-        raise OSError("gone")
-
-    queue = MetricQueue(refuse, interval=0.001)
-    queue.put([1, 2])
-    while len(tried) < 3:
-        time.sleep(0.001)
-    queue.put([3])
-    assert queue.close() == 3
-    assert [r.getMessage() for r in caplog.records if "no metrics for now" in r.getMessage()] == [
-        "the tracking store takes no metrics for now: gone"
-    ]
-
-
-def test_putting_does_not_wait_for_a_slow_store() -> None:
-    sending = Event()
-
-    def send(_: list[int]) -> None:
-        sending.set()
-        time.sleep(0.5)
-
-    queue = MetricQueue(send, interval=0.001)
-    queue.put([0])
-    assert sending.wait(10)
-    took = []
-    for number in range(20):
-        start = time.perf_counter()
-        queue.put([number])
-        took.append(time.perf_counter() - start)
-    assert np.median(took) < 1e-3  # one call may meet a busy machine
-    assert queue.close() == 0
+        work()
 
 
 @pytest.mark.parametrize("uri", [None, "none"])
@@ -372,31 +297,164 @@ def test_importing_the_family_leaves_mlflow_out() -> None:
     assert done.stdout == "False\n", done.stderr
 
 
-def test_a_store_that_refuses_something_does_not_stop_the_work_but_is_told_at_the_end(
-    uri: str, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+def test_what_a_store_refuses_does_not_stop_the_work_but_is_told_at_the_end(
+    uri: str, client: MlflowClient, tmp_path: Path
 ) -> None:
     worked = []
-    tracker = make_tracker(uri)
+    tracker = make_tracker(uri, spool=tmp_path)
 
     def work() -> None:
         with tracker:
-            monkeypatch.setattr(vars(tracker)["client"], "log_inputs", Broken().__getattr__)
-            monkeypatch.setattr(vars(tracker)["client"], "log_text", Broken().__getattr__)
-            tracker.log_sources([info(0)])
-            tracker.log_text("notes.txt", "hello")
+            tracker.log_sources([replace(info(0), name="x" * 501)])
+            tracker.log_summary({"what? no": 1.0})
             tracker.log(report(0))
+            tracker.log_text("notes.txt", "hello")
             worked.append(True)
 
-    with pytest.raises(TrackingError, match=r"the sources.*notes\.txt"):
+    with pytest.raises(TrackingError, match=r"the sources.*500") as told:
         work()
     assert worked
     run = run_of(client, tracker)
     assert run.info.status == "FAILED"
-    assert "bytes/up" in run.data.metrics
+    assert run.data.metrics == report(0).metrics() | {"what_ no": 1.0}
+    assert [f.path for f in client.list_artifacts(run.info.run_id)] == ["notes.txt"]
+    # The entries that were refused can still be looked at.
+    (folder,) = tmp_path.glob("msl-*")
+    assert str(folder) in str(told.value)
+    (entry,) = (folder / "refused").iterdir()
+    assert json.loads(entry.read_text())["datasets"][0]["rows"] == 10
 
 
 def test_a_run_whose_params_are_refused_is_not_left_open(uri: str, client: MlflowClient) -> None:
-    tracker = make_tracker(uri, params={"no:such\nname?": 1})
+    tracker = make_tracker(uri, params={"no:such\nname?": 1}, run_name="refused")
     with pytest.raises(TrackingError), tracker:
         pass
-    assert run_of(client, tracker).info.status == "FAILED"
+    (run,) = client.search_runs(["1"], "run_name = 'refused'")
+    assert run.info.status == "FAILED"
+
+
+def test_nothing_is_left_behind_by_a_run_that_the_store_has(uri: str, tmp_path: Path) -> None:
+    with make_tracker(uri, spool=tmp_path) as tracker:
+        tracker.log(report(0))
+        tracker.log_text("notes.txt", "hello")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_best_round_on_a_dataset_is_one_query(uri: str, client: MlflowClient) -> None:
+    model, rows = Softmax(2, 2), replace(info(7), name="held out")
+    with make_tracker(uri, experiment="ranked") as tracker:
+        for number in (0, 4, 2):
+            tracker.log(report(number))
+            params = np.full(model.layout.size, number, np.float32)
+            tracker.log_checkpoint(
+                number, model, params, example=np.zeros((1, 2), "f4"), dataset=rows
+            )
+        tracker.log(report(9))
+        tracker.log_checkpoint(3, model, params)  # of a round that was not evaluated
+    run = run_of(client, tracker)
+    best, *others = client.search_logged_models(
+        [run.info.experiment_id],
+        "metrics.`eval/accuracy` >= 0",
+        datasets=[{"dataset_name": "held out", "dataset_digest": rows.digest}],
+        order_by=[{"field_name": "metrics.eval/accuracy", "ascending": False}],
+    )
+    assert (best.name, len(others)) == ("checkpoint-4", 2)
+    assert best.source_run_id == run.info.run_id
+    (linked,) = [m for m in best.metrics if m.key == "eval/accuracy"]
+    assert (linked.value, linked.step, linked.dataset_name) == (0.4, 4, "held out")
+    assert len(run.outputs.model_outputs) == 4
+    (held_out,) = run.inputs.dataset_inputs
+    assert [t.value for t in held_out.tags] == ["evaluation"]
+    # Linking a metric to a model does not show it twice in the run's chart.
+    assert len(client.get_metric_history(run.info.run_id, "eval/accuracy")) == 4
+
+
+def test_a_model_is_a_version_of_a_registered_one_on_request(
+    uri: str, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = Softmax(2, 2)
+    for _ in range(2):
+        with make_tracker(uri, register="clinics") as tracker:
+            tracker.log_model(
+                model, np.zeros(model.layout.size, np.float32), np.zeros((1, 2), np.float32)
+            )
+    versions = client.search_model_versions("name = 'clinics'")
+    assert sorted(int(v.version) for v in versions) == [1, 2]
+    assert max(versions, key=lambda v: int(v.version)).run_id == tracker.run_id
+    with monkeypatch.context() as patched:
+        patched.setenv("MLFLOW_TRACKING_URI", uri)
+        loaded = mlflow.pyfunc.load_model("models:/clinics/2")
+    assert len(loaded.predict(np.zeros((3, 2), np.float32))) == 3
+
+
+def test_a_run_has_few_metric_names_whatever_the_model(uri: str, client: MlflowClient) -> None:
+    deep = replace(report(1), layers={f"block {i}, weight": float(i) for i in range(200)})
+    with make_tracker(uri, system_metrics=True) as tracker, LocalExecutor() as executor:
+        train(
+            plan(rounds=2, codec=LayerWise(small=0)),
+            blobs(),
+            executor,
+            held_out=held_out(),
+            tracker=tracker,
+        )
+        tracker.log(deep)
+    found = run_of(client, tracker).data.metrics
+    assert "system/cpu_utilization_percentage" in found
+    assert "layers/weight" in found
+    assert (found["layers/min"], found["layers/max"]) == (0, 199)
+    assert len(found) <= 60
+    assert {key.partition("/")[0] for key in found} <= {
+        *("bytes", "round", "sources", "time", "eval", "layers", "system", "trust", "bound")
+    }
+
+
+def test_the_note_is_the_description_and_says_how_to_run_it_again(
+    uri: str, client: MlflowClient
+) -> None:
+    note = note_of(plan(attack=SignFlip(), corrupted=(1, 3)).describe(), "msl run c.yaml")
+    with make_tracker(uri, note=note) as tracker:
+        pass
+    shown = run_of(client, tracker).data.tags["mlflow.note.content"]
+    assert shown == note
+    assert "2 corrupted sources (ranks 1, 3) do `sign_flip`" in shown
+    assert shown.endswith("    msl run c.yaml")
+
+
+@pytest.fixture
+def users_store(uri: str) -> Iterator[None]:
+    # A new file would take seconds to set up; another way to write the same one does not.
+    mlflow.set_tracking_uri(uri.replace("/deep/", "/deep/../deep/"))
+    try:
+        yield
+    finally:
+        autolog(disable=True)
+        mlflow.set_tracking_uri(None)  # type: ignore[arg-type]
+
+
+@pytest.mark.usefixtures("users_store")
+def test_autolog_nests_a_run_under_the_users_and_leaves_theirs_alone(
+    client: MlflowClient,
+) -> None:
+    assert isinstance(active_tracker("mine", {}), NullTracker)
+    autolog()
+    with mlflow.start_run() as own:
+        with active_tracker("mine", {"rounds": 3}, "a note") as tracker:
+            tracker.log(report(0))
+        mlflow.log_metric("theirs", 1.0)
+    run = run_of(client, tracker)
+    assert run.data.tags["mlflow.parentRunId"] == own.info.run_id
+    assert run.info.experiment_id == own.info.experiment_id
+    assert (run.info.run_name, run.data.params) == ("mine", {"rounds": "3"})
+    assert client.get_run(own.info.run_id).data.metrics == {"theirs": 1.0}
+    autolog(disable=True)
+    assert isinstance(active_tracker("mine", {}), NullTracker)
+
+
+@pytest.mark.usefixtures("users_store")
+def test_autolog_without_an_active_run_uses_the_users_experiment(client: MlflowClient) -> None:
+    autolog()
+    with active_tracker("mine", {}) as tracker:
+        pass
+    run = run_of(client, tracker)
+    assert "mlflow.parentRunId" not in run.data.tags
+    assert run.info.experiment_id == "0"

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from msl.types import Report, SourceInfo
 
-__all__ = ["NullTracker", "Tracker", "Unfinished"]
+__all__ = ["Flushed", "NullTracker", "Tracker", "Unfinished"]
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,30 @@ class Unfinished:
     outcomes: Mapping[str, str]
 
 
+@dataclass(frozen=True)
+class Flushed:
+    """What became of a spool.
+
+    Parameters
+    ----------
+    sent : tuple of str
+        Runs that their store now has, by their id there.
+    waiting : mapping from str to str
+        Runs that must go on waiting, and why.
+    refused : tuple of str
+        What a store will never take; it stays in the spool.
+    """
+
+    sent: tuple[str, ...]
+    waiting: Mapping[str, str]
+    refused: tuple[str, ...]
+
+
 class Tracker(ABC):
     """A context: entering opens a run, leaving closes it with the status the block ended in."""
 
     run_id: str | None = None
-    """How the store calls the open run, for its children."""
+    """How the store calls the open run, for its children; a name of ours until it knows the run."""
 
     def __enter__(self) -> Self:
         """Open the run."""
@@ -73,6 +92,30 @@ class Tracker(ABC):
     def log_model(self, model: Any, params: Any, example: Any) -> None:
         """Store the final model so that it can be loaded again; `example` is rows (k, p)."""
 
+    @abstractmethod
+    def log_checkpoint(
+        self,
+        round: int,
+        model: Any,
+        params: Any,
+        *,
+        example: Any = None,
+        dataset: SourceInfo | None = None,
+    ) -> None:
+        """Store the model as it is after a round that was logged.
+
+        Parameters
+        ----------
+        round : int
+            Whose evaluation is linked to the checkpoint.
+        model, params
+            The model, and its parameters of shape (d,).
+        example : ndarray of shape (k, p), optional
+            Rows that show what it takes.
+        dataset : SourceInfo, optional
+            The rows it was evaluated on.
+        """
+
 
 class NullTracker(Tracker):
     """Hears everything, keeps nothing."""
@@ -96,4 +139,15 @@ class NullTracker(Tracker):
         """Do nothing."""
 
     def log_model(self, model: Any, params: Any, example: Any) -> None:
+        """Do nothing."""
+
+    def log_checkpoint(
+        self,
+        round: int,
+        model: Any,
+        params: Any,
+        *,
+        example: Any = None,
+        dataset: SourceInfo | None = None,
+    ) -> None:
         """Do nothing."""

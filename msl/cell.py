@@ -10,7 +10,7 @@ from msl.cluster.base import Executor
 from msl.config import Config
 from msl.ledger import Ledger
 from msl.plan import Plan
-from msl.plots import bound_and_reality
+from msl.report_plots import bound_and_reality
 from msl.rounds import Result, train
 from msl.tracking import Tracker, make_tracker, note_of
 from msl.types import Report

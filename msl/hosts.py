@@ -160,10 +160,9 @@ def _contribute(
 
 
 def judge(model: Model, params: Vector, held_out: Data) -> tuple[float, float]:
-    """Return loss and accuracy on held-out rows."""
-    loss = model.loss(params, held_out.X, held_out.y, held_out.weight)
-    hits = model.predict(params, held_out.X) == held_out.y
-    return loss, float(np.average(hits, weights=held_out.weight))
+    """Return loss and score on held-out rows."""
+    rows = held_out.X, held_out.y, held_out.weight
+    return model.loss(params, *rows), model.score(params, *rows)
 
 
 def alone(host: Host, held_out: Data) -> dict[int, tuple[float, float]]:

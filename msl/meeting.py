@@ -95,7 +95,11 @@ def meet(
         raise DataError(f"the model is no longer finite after round {round}; lower the lr")
     model = Identity().encode(params)[0]
     met = perf_counter() - start
-    loss, accuracy, success = _evaluate(plan, params, held_out, round)
+    converged = server_rule.converged(server)
+    last = converged or round == plan.rounds - 1
+    loss, accuracy, success = _evaluate(
+        plan, params, held_out, last or round % plan.evaluate_every == 0
+    )
     down = before.model.nbytes * (len(heard.sent) + len(heard.dropped))
     total = state.bytes_total + heard.up + down
     layers = _layers(plan, heard.sent)
@@ -119,6 +123,7 @@ def meet(
         accuracy=accuracy,
         attack_success=success,
         layers={} if layers == state.layers else layers,
+        converged=converged,
     )
     state = State(params, server, aggregated.memory, total, layers, heard.attack)
     return Met(state, model, report)
@@ -248,11 +253,10 @@ def _attack(plan: Plan, rows: Rows, ranks: Sequence[int], memory: Memory, round:
 
 
 def _evaluate(
-    plan: Plan, params: Vector, held_out: Data | None, round: int
+    plan: Plan, params: Vector, held_out: Data | None, now: bool
 ) -> tuple[float | None, float | None, float | None]:
     """Return loss, accuracy, and how often a backdoor opens, in rounds with evaluation."""
-    last = round == plan.rounds - 1
-    if held_out is None or not (last or round % plan.evaluate_every == 0):
+    if held_out is None or not now:
         return None, None, None
     probe = plan.attack.probe(held_out) if isinstance(plan.attack, DataAttack) else None
     success = None if probe is None else judge(plan.model, params, probe)[1]

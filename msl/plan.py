@@ -15,6 +15,7 @@ from msl.collectives.base import Collective
 from msl.collectives.star import Star
 from msl.errors import PlanError
 from msl.models.base import Model
+from msl.models.linear import Linear as LinearModel
 from msl.models.softmax import Softmax
 from msl.parts import describe
 from msl.trust.all import TrustAll
@@ -38,7 +39,7 @@ class Plan:
     n_classes : int, optional
         Classes of the task; needed by attacks on labels.
     rounds : int
-        How many, at least 1.
+        How many at most, at least 1; fewer where the algorithm's server rule converges.
     per_round : int, optional
         Sources drawn per round without replacement; all by default.
     seed : int
@@ -89,7 +90,7 @@ class Plan:
         """The size of the class of models, if it is asked for or known."""
         if self.guarantee is not None and isinstance(self.guarantee.capacity, Capacity):
             return self.guarantee.capacity
-        if isinstance(self.model, Softmax):
+        if isinstance(self.model, Softmax | LinearModel) and self.model.n_classes is not None:
             return Linear(self.model.n_features, self.model.n_classes)
         return None
 

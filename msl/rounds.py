@@ -259,7 +259,7 @@ def train(
     on_report: Callable[[Report], None] | None = None,
     checkpoint_every: int | None = None,
 ) -> Result:
-    """Run the plan to its end.
+    """Run the plan to its end: all rounds, or until the server's rule says it has converged.
 
     When workers die, their sources are loaded again at the places that are left and the rounds
     so far are replayed to the same bits; nothing is reported twice.
@@ -302,8 +302,8 @@ def train(
                 tracker.log_sources(stage.infos)
                 ledger = Ledger.open(stage.infos, stage.verdict)
             standing = first_standing(stage)
-            done, ahead = 0, 1
-            while done < plan.rounds:
+            done, ahead, over = 0, 1, False
+            while done < plan.rounds and not over:
                 if done and done % (plan.trust_every or plan.rounds) == 0:
                     stage = set_stage(plan, sources, held_out, executor)
                     if done == len(reports):
@@ -311,8 +311,10 @@ def train(
                 stops = (plan.rounds, plan.trust_every, checkpoint_every)
                 batch = range(done, _stop(done, ahead, stops))
                 told, standing = run_rounds(stage, standing, batch)
-                done += len(batch)
                 ahead = _ahead(told[-1].seconds["round"])
+                # Rounds after the end were queued already; they changed nothing.
+                told, over = _until_converged(told)
+                done += len(told)
                 for report in told[max(0, len(reports) - batch.start) :]:
                     reports.append(report)
                     ledger = ledger.heard(report)
@@ -324,6 +326,14 @@ def train(
             return Result(_params(stage, standing), tuple(reports), ledger)
         except WorkerLostError:
             executor.refresh()
+
+
+def _until_converged(told: tuple[Report, ...]) -> tuple[tuple[Report, ...], bool]:
+    """Return the reports up to the first that has come to an end, and whether one has."""
+    for i, report in enumerate(told):
+        if report.converged:
+            return told[: i + 1], True
+    return told, False
 
 
 def _params(stage: Stage, standing: Standing) -> Vector:

@@ -144,7 +144,8 @@ class Report:
     seconds : mapping from str to float
         Time per phase: solve (slowest worker), meet (decode to step), evaluate, round.
     loss, accuracy : float or None
-        On the held-out rows; None in rounds without evaluation.
+        On the held-out rows; None in rounds without evaluation. R2 in place of an accuracy for
+        real targets.
     attack_success : float or None
         Share of the held-out rows with a backdoor's trigger that get its label.
     layers : mapping from str to float
@@ -153,6 +154,8 @@ class Report:
         Sources that the trust rule gives a weight.
     bound : mapping from str to float
         What is guaranteed of the risk, under the names it is logged by.
+    converged : bool
+        Whether the server's rule has come to its end: later rounds change nothing.
     """
 
     round: int
@@ -172,6 +175,7 @@ class Report:
     layers: Mapping[str, float] = field(default_factory=dict)
     believed: int | None = None
     bound: Mapping[str, float] = field(default_factory=dict)
+    converged: bool = False
 
     def metrics(self) -> dict[str, float]:
         """Return the flat names a tracker logs; few, and none per source."""

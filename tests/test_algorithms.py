@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from msl.algorithms import ALGORITHMS, Algorithm, FedAvg, FedSgd, Step
+from msl.algorithms import ALGORITHMS, Algorithm, FedAvg, FedSgd, Lbfgs, Step
 from msl.algorithms import make as make_algorithm
 from msl.errors import DataError, PlanError
 from msl.models import Softmax
@@ -23,6 +23,7 @@ SAMPLES: list[Algorithm] = [
     FedAvg(steps=5, batch=None, schedule="inverse_sqrt"),
     FedSgd(),
     FedSgd(lr=0.5, batch=6),
+    Lbfgs(),
 ]
 every = pytest.mark.parametrize("algorithm", SAMPLES, ids=repr)
 weightings = pytest.mark.parametrize("weighted", [False, True])

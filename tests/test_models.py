@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from msl.errors import DataError, PlanError
-from msl.models import MODELS, Model, Softmax
+from msl.models import MODELS, Linear, Model, Softmax
 from msl.models import make as make_model
 from msl.models.torch import TorchModel
 from msl.models.torch_mlp import Mlp
@@ -25,6 +25,8 @@ SAMPLES: list[tuple[Model, int]] = [
     (Softmax(P, 2, l2=0.3), 2),
     (Softmax(P, 4), 4),
     (Softmax(P, 4, l2=0.3), 4),
+    (Linear(P, 2, "modified_huber", l2=0.3), 2),
+    (Linear(P, 4, "modified_huber"), 4),
     (TorchModel(nn.Linear, (P, 4)), 4),
     (Mlp(n_features=P, n_classes=4, hidden=(7,)), 4),
 ]

@@ -24,6 +24,7 @@ FAMILIES: dict[str, tuple[Mapping[str, Any], Callable[..., Any]]] = {
 # What a member needs, where it cannot be made from its name alone.
 NEEDED: dict[str, dict[str, Any]] = {
     "flea": {"protected": 0},
+    "linear": {"n_features": 4},
     **RULES,
     "error_feedback": {"codec": {"name": "maxmin", "bits": 2}},
     "pass_through": {"codec": {"name": "maxmin", "bits": 2}},

@@ -32,7 +32,7 @@ from msl.aggregators import (
     Zeno,
 )
 from msl.aggregators import make as make_aggregator
-from msl.algorithms import FedAvg, FedSgd
+from msl.algorithms import FedAvg, FedSgd, Lbfgs
 from msl.attacks import ATTACKS, Gaussian, LabelFlip, Nan, SignFlip
 from msl.attacks import make as make_attack
 from msl.cluster import DaskExecutor, LocalExecutor, open_executor
@@ -327,6 +327,21 @@ def test_a_source_that_fails_keeps_its_place_in_a_memory_of_sources():
         assert report.participants == (0, 1, 2, 3, 4, 5)
         assert report.given == pytest.approx([1 / 6] * 6)
         assert "source 'mad'" in report.dropped[6]
+
+
+def test_a_run_ends_when_the_server_has_come_to_its_end(cluster):
+    a_plan = plan(
+        attack=None, corrupted=(), codec=codecs.make("none"), aggregator=Mean(), rounds=200,
+        algorithm=Lbfgs(tolerance=1e-3), model=Softmax(FEATURES, CLASSES, l2=0.1),
+        evaluate_every=1000,
+    )  # fmt: skip
+    result = local(a_plan)
+    assert 5 < len(result.reports) < 60
+    assert [r.converged for r in result.reports] == [False] * (len(result.reports) - 1) + [True]
+    assert result.reports[-1].accuracy > 0.8
+    assert [r.round for r in result.reports] == list(range(len(result.reports)))
+    with DaskExecutor(cluster) as executor:
+        assert bits(train(a_plan, blobs(), executor, held_out=held_out())) == bits(result)
 
 
 def test_zeno_judges_on_rows_that_do_not_evaluate():

@@ -6,6 +6,7 @@ from typing import Any
 from msl.algorithms.base import Algorithm, LocalSolver, ServerRule, Step
 from msl.algorithms.fedavg import FedAvg
 from msl.algorithms.fedsgd import FedSgd
+from msl.algorithms.lbfgs import Lbfgs
 from msl.parts import make_part
 
 __all__ = [
@@ -13,13 +14,14 @@ __all__ = [
     "Algorithm",
     "FedAvg",
     "FedSgd",
+    "Lbfgs",
     "LocalSolver",
     "ServerRule",
     "Step",
     "make",
 ]
 
-ALGORITHMS: Mapping[str, type[Algorithm]] = {"fedavg": FedAvg, "fedsgd": FedSgd}
+ALGORITHMS: Mapping[str, type[Algorithm]] = {"fedavg": FedAvg, "fedsgd": FedSgd, "lbfgs": Lbfgs}
 
 
 def make(name: str, **arguments: Any) -> Algorithm:

@@ -37,6 +37,13 @@ class ServerRule(ABC):
     def step(self, params: Vector, direction: Vector, state: Any) -> tuple[Vector, Any]:
         """Return new parameters (a fresh array) and state."""
 
+    def converged(self, state: Any) -> bool:
+        """Whether `step` has come to its end and returns the same parameters from here on.
+
+        A rule that cannot tell says no.
+        """
+        return False
+
 
 class Algorithm(ABC):
     """A named pair of a local solver and a server rule; a frozen dataclass of settings."""

@@ -4,13 +4,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from msl.models.base import Model
+from msl.models.linear import Linear
 from msl.models.softmax import Softmax
 from msl.parts import LazyTable, make_part
 
-__all__ = ["MODELS", "Model", "Softmax", "make"]
+__all__ = ["MODELS", "Linear", "Model", "Softmax", "make"]
 
 MODELS: Mapping[str, type[Model]] = LazyTable(
     {
+        "linear": "msl.models.linear:Linear",
         "softmax": "msl.models.softmax:Softmax",
         "torch": "msl.models.torch:TorchModel",
         "mlp": "msl.models.torch_mlp:Mlp",

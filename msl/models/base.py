@@ -47,3 +47,9 @@ class Model(ABC):
     @abstractmethod
     def predict_proba(self, params: Vector, X: NDArray[Any]) -> NDArray[np.float64]:
         """Return class probabilities of shape (m, C), each row summing to 1."""
+
+    def score(
+        self, params: Vector, X: NDArray[Any], y: NDArray[Any], weight: NDArray[Any] | None = None
+    ) -> float:
+        """Return the accuracy; for real targets R2, at most 1."""
+        return float(np.average(self.predict(params, X) == y, weights=weight))

@@ -1,4 +1,5 @@
-# make run | test | check | bench: each builds .venv first when it is missing or out of date.
+# make run | test | test-server | test-ui | check | bench: each builds .venv first when it is
+# missing or out of date.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := $(CURDIR)/.venv/bin
 # What `make bench` measures: rounds, kernels, codecs, accuracy, aggregators, tracking or all.
@@ -11,13 +12,23 @@ export NUMBA_CACHE_DIR := $(CURDIR)/.cache/numba/$(KEY)
 # machine forbids writing it (many container images do), every process would compile again.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run test check bench lock clean clean-clone
+.PHONY: run test test-server test-ui check bench lock clean clean-clone
 
 run: .venv/ready
 	$(BIN)/msl compare configs/quickstart.yaml
 
 test: .venv/ready
 	$(BIN)/python -m pytest
+
+# A comparison over HTTP, with sqlite and with PostgreSQL behind the server.
+# PostgreSQL: apt-get install postgresql; without it that half is skipped, and says so.
+test-server: .venv/server
+	$(BIN)/python -m pytest tests/server
+
+# MLflow's pages in Chromium (apt-get install chromium; without it: skipped, and says so).
+# PICTURES=docs/pictures renews the screenshots of the docs.
+test-ui: .venv/ui
+	PICTURES=$(PICTURES) $(BIN)/python -m pytest tests/ui
 
 check: .venv/ready
 	$(BIN)/ruff check .
@@ -31,6 +42,11 @@ bench: .venv/ready
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -qq --no-compile -c constraints.txt -e '.[dev]'
+	touch $@
+
+# What only these two tests and a shared server need.
+.venv/server .venv/ui: .venv/%: .venv/ready
+	$(BIN)/python -m pip install -qq --no-compile -c constraints.txt -e '.[$*]'
 	touch $@
 
 # Pin what is installed now. The local label must go: torch==2.13.0+cpu matches no public wheel.

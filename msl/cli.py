@@ -161,7 +161,10 @@ def _where(console: Console, config: Config) -> None:
         return
     console.print(f"store: {uri}, experiment: {config.tracking.experiment}", soft_wrap=True)
     store = "" if uri == "sqlite:///runs/mlflow.db" else f" --store {uri}"
-    console.print(f"look at it: [bold].venv/bin/msl ui{store}[/bold]", soft_wrap=True)
+    served = uri.startswith(("http://", "https://"))
+    page = uri if served else f".venv/bin/msl ui{store}"
+    if not uri.startswith("jsonl:"):
+        console.print(f"look at it: [bold]{page}[/bold]", soft_wrap=True)
 
 
 def main() -> None:

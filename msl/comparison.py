@@ -255,6 +255,6 @@ def _leave(tracker: Tracker, comparison: Comparison) -> None:
         return
     columns = ("name", "worst", "mean", "deviation", "where")
     tracker.log_table("ranking.json", {c: [getattr(r, c) for r in ranks] for c in columns})
-    for i, (setting, table) in enumerate(tables.items()):
-        name = "".join(c if c.isalnum() else "_" for c in setting) or str(i)
+    for setting, table in tables.items():
+        name = "".join(c if c.isalnum() else "_" for c in setting) or "attacks"
         tracker.log_figure(f"heat/{name}.png", heat_map(setting, *table))

@@ -180,7 +180,15 @@ class Report:
     def metrics(self) -> dict[str, float]:
         """Return the flat names a tracker logs; few, and none per source."""
         losses = np.asarray(self.source_loss)
-        found = {
+        found: dict[str, float] = {}
+        # First of all, as a tracking page colours by the first name.
+        if self.accuracy is not None:
+            found["eval/accuracy"] = self.accuracy
+        if self.loss is not None:
+            found["eval/loss"] = self.loss
+        if self.attack_success is not None:
+            found["eval/attack_success"] = self.attack_success
+        found |= {
             "bytes/up": float(self.bytes_up),
             "bytes/down": float(self.bytes_down),
             "bytes/total": float(self.bytes_total),
@@ -201,10 +209,4 @@ class Report:
         found |= self.bound
         if self.believed is not None:
             found["trust/believed"] = float(self.believed)
-        if self.loss is not None:
-            found["eval/loss"] = self.loss
-        if self.accuracy is not None:
-            found["eval/accuracy"] = self.accuracy
-        if self.attack_success is not None:
-            found["eval/attack_success"] = self.attack_success
         return found

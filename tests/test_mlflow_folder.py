@@ -3,11 +3,16 @@
 import re
 import subprocess
 import sys
-from importlib.util import find_spec
 
+import mlflow.cli
+import mlflow.environment_variables
 import pytest
 import yaml
 from conftest import ROOT
+from dotenv import dotenv_values
+from typer.main import get_group
+
+from msl.cli import app
 
 FOLDER = ROOT / "mlflow"
 PROJECT = yaml.safe_load((FOLDER / "MLproject").read_text())
@@ -28,14 +33,24 @@ def test_import_mlflow_finds_the_library_from_the_root() -> None:
 
 def test_the_project_has_its_entry_points() -> None:
     assert PROJECT["name"] == "msl"
-    assert set(PROJECT["entry_points"]) == {"main", "run", "compare"}
+    assert set(PROJECT["entry_points"]) == {"main", "run", "compare", "clean"}
 
 
 @pytest.mark.parametrize("name", PROJECT["entry_points"])
 def test_an_entry_point_can_start(name: str) -> None:
     entry = PROJECT["entry_points"][name]
-    module = re.match(r"python -m (\S+) (run|compare) \{config\}", entry["command"])
-    assert module is not None
-    assert find_spec(module[1]) is not None
+    call = re.match(r"python -m msl\.cli (\w+) \{config\}", entry["command"])
+    assert call is not None
+    known = {option for part in get_group(app).commands[call[1]].params for option in part.opts}
+    assert set(re.findall(r"--\w+", entry["command"])) <= known
     assert (FOLDER / entry["parameters"]["config"]["default"]).is_file()
     assert set(re.findall(r"\{(\w+)\}", entry["command"])) == set(entry["parameters"])
+
+
+def test_mlflow_knows_every_setting_of_the_server() -> None:
+    settings = dotenv_values(FOLDER / "server.env")
+    known = {option.envvar for option in mlflow.cli.server.params}
+    known |= set(dir(mlflow.environment_variables))
+    assert set(settings) <= known
+    assert str(settings["MLFLOW_BACKEND_STORE_URI"]).startswith("postgresql+psycopg:")
+    assert settings["MLFLOW_SERVE_ARTIFACTS"] == "true"

@@ -1,5 +1,10 @@
 """A grid of any axes, ranked by the worst case, that goes on where it broke off."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -26,6 +31,9 @@ compare:
   algorithm.lr: [0.1]
   seed: [0, 1]
 """
+
+# Loaders of this folder, in another process.
+REACHING = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
 
 
 @pytest.fixture
@@ -134,6 +142,31 @@ def test_a_broken_comparison_goes_on_where_it_stopped(grid, monkeypatch):
     ranks, tables = again.ranks()
     assert [r.name for r in ranks][-1] == "mean"
     assert list(tables) == ["lr=0.1"]
+
+
+def test_a_killed_comparison_repeats_no_finished_cell(grid, tmp_path):
+    command = [sys.executable, "-m", "msl.cli", "compare", str(tmp_path / "grid.yaml")]
+    command += ["--set", "cluster.workers=0", "--set", "rounds=60"]
+    command += ["--set", f"tracking={{uri: '{grid.tracking.uri}', experiment: grid}}"]
+    started = []
+    first = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=REACHING)
+    for line in first.stdout:
+        started += [line] if line.endswith(": 60 rounds\n") else []
+        if len(started) == 6:
+            first.kill()
+            break
+    first.wait()
+    first.stdout.close()
+    client = MlflowClient(grid.tracking.uri)
+    known = client.get_experiment_by_name("grid").experiment_id
+    finished = len(client.search_runs([known], "attributes.status = 'FINISHED'"))
+    assert 1 <= finished <= 5
+    second = subprocess.run(command, capture_output=True, text=True, env=REACHING, check=True)
+    again = [line for line in second.stdout.splitlines() if line.endswith(": 60 rounds")]
+    assert len(again) == 12 - finished
+    runs = client.search_runs([known], "attributes.status = 'FINISHED'")
+    assert len(runs) == 13
+    assert len({run.info.run_name for run in runs}) == 13
 
 
 def test_cells_side_by_side_find_the_same(grid, cluster):

@@ -10,7 +10,7 @@ from msl.cluster.base import Executor
 from msl.config import Config
 from msl.ledger import Ledger
 from msl.plan import Plan
-from msl.report_plots import bound_and_reality
+from msl.report_plots import bound_and_reality, trust_over_rounds
 from msl.rounds import Result, train
 from msl.tracking import Tracker, make_tracker, note_of
 from msl.types import Report
@@ -90,7 +90,9 @@ def run_cell(
         checkpoint_every=config.tracking.checkpoint_every,
     )
     leave_books(tracker, result.ledger, plan.corrupted)
-    if plan.trust.filters and any(report.bound for report in result.reports):
+    if plan.trust.filters:
+        names = [info.name for info in result.sources]
+        tracker.log_figure("trust.png", trust_over_rounds(result.reports, names, plan.corrupted))
         tracker.log_figure("bound.png", bound_and_reality(result.reports))
     example = held_out.load().X[:5] if held_out else np.zeros((1, 1), np.float32)
     tracker.log_model(plan.model, result.params, example)

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 from msl.baselines import BASELINES, Job
 from msl.cell import run_cell, tracked
 from msl.cluster import Executor, open_executor
+from msl.comparison_page import page
 from msl.config import Config, load_config
 from msl.errors import MslError
 from msl.grid import cells_of
 from msl.outcome import Outcome
-from msl.plots import convergence, heat_map
+from msl.plots import AGAINST, convergence, heat_map, traffic
 from msl.ranking import Heat, Labels, Rank, heat, ranking
 from msl.tracking import Tracker, Unfinished, unfinished
 from msl.types import Report
@@ -248,8 +249,12 @@ def _leave(tracker: Tracker, comparison: Comparison) -> None:
     """Leave tables and pictures with the tracker."""
     frame = comparison.table()
     tracker.log_table("comparison.json", {str(c): frame[c].tolist() for c in frame})
-    if comparison.outcomes:
-        tracker.log_figure("convergence.png", convergence(comparison.outcomes))
+    labels = {cell.name: cell.labels for cell in cells_of(comparison.config)}
+    for against in AGAINST:
+        figure = convergence(comparison.outcomes, labels, against)
+        tracker.log_figure(f"accuracy_by_{against}.png", figure)
+    tracker.log_figure("traffic.png", traffic(comparison.outcomes, labels))
+    tracker.log_text("report.html", page(comparison, "msl compare config.yaml"))
     ranks, tables = comparison.ranks()
     if not ranks:
         return

@@ -25,11 +25,12 @@ class Rank:
     name : str
         Label of the aggregator.
     worst, mean : float
-        Accuracy in the worst setting, and over all settings; each the mean of its seeds.
+        Accuracy in the worst setting, and over all settings; each the mean of its seeds. `worst`
+        is NaN for an aggregator that lacks a setting: failing there must not help it.
     deviation : float
         Standard deviation over the seeds in the worst setting; 0 for one seed.
     where : str
-        The worst setting.
+        The worst setting, or the one that is lacking.
     """
 
     name: str
@@ -50,14 +51,19 @@ def ranking(found: Iterable[tuple[Labels, float]]) -> list[Rank]:
             return []
         setting = _rest(labels, "aggregator", "seed")
         settings[labels["aggregator"]][setting].append(accuracy)
-    ranks = []
-    for name, by_setting in settings.items():
-        means = {setting: float(np.mean(values)) for setting, values in by_setting.items()}
-        where = min(means, key=means.__getitem__)
-        deviation = float(np.std(by_setting[where]))
-        mean = float(np.mean(list(means.values())))
-        ranks.append(Rank(name, means[where], mean, deviation, where))
-    return sorted(ranks, key=lambda rank: -rank.worst)
+    all_settings = dict.fromkeys(s for by_setting in settings.values() for s in by_setting)
+    ranks = [_rank(name, by_setting, list(all_settings)) for name, by_setting in settings.items()]
+    return sorted(ranks, key=lambda rank: (np.isnan(rank.worst), -rank.worst))
+
+
+def _rank(name: str, by_setting: Mapping[str, list[float]], all_settings: Sequence[str]) -> Rank:
+    means = {setting: float(np.mean(values)) for setting, values in by_setting.items()}
+    mean = float(np.mean(list(means.values())))
+    for setting in all_settings:
+        if setting not in means:
+            return Rank(name, np.nan, mean, np.nan, f"no result: {setting}")
+    where = min(means, key=means.__getitem__)
+    return Rank(name, means[where], mean, float(np.std(by_setting[where])), where)
 
 
 def heat(found: Sequence[tuple[Labels, float]], ranks: Sequence[Rank]) -> Heat:
@@ -73,7 +79,9 @@ def heat(found: Sequence[tuple[Labels, float]], ranks: Sequence[Rank]) -> Heat:
     attacks = list(dict.fromkeys(labels["attack"] for labels, _ in found))
     tables = {}
     for setting, cells in seen.items():
-        values = np.array([[np.mean(cells[n, a]) for a in attacks] for n in names])
+        values = np.array(
+            [[np.mean(seeds) if (seeds := cells[n, a]) else np.nan for a in attacks] for n in names]
+        )
         values = np.hstack([values, values.min(axis=1, keepdims=True)])
         tables[setting] = (names, [*attacks, "worst"], values)
     return tables

@@ -81,7 +81,7 @@ def test_plan_config_sources_and_model_are_with_the_child(compared):
     assert run.data.tags["msl.model_uri"]
     assert len(run.inputs.dataset_inputs) == 20
     parent = {file.path for file in client.list_artifacts(runs["quickstart"].info.run_id)}
-    assert {"comparison.json", "convergence.png"} <= parent
+    assert {"comparison.json", "accuracy_by_round.png", "report.html"} <= parent
 
 
 def test_run_trains_one_model_in_this_process(capsys, monkeypatch):

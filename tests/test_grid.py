@@ -100,6 +100,20 @@ def test_the_rank_is_the_worst_setting_of_the_seeds_mean():
     assert ranking([({"aggregator": "mean"}, 1.0)]) == []
 
 
+def test_a_rule_that_fails_under_an_attack_ranks_last():
+    found = [
+        ({"aggregator": "good", "attack": "zero"}, 0.5),
+        ({"aggregator": "good", "attack": "flip"}, 0.4),
+        ({"aggregator": "crashes", "attack": "zero"}, 0.9),
+    ]
+    first, last = ranking(found)
+    assert (first.name, first.worst) == ("good", 0.4)
+    assert (last.name, last.where) == ("crashes", "no result: flip")
+    assert np.isnan(last.worst)
+    _, _, values = heat(found, [first, last])[""]
+    np.testing.assert_array_equal(np.isnan(values), [[False] * 3, [False, True, True]])
+
+
 def test_an_outcome_survives_as_text():
     outcome = Outcome("a", False, 0.5, 1.0, 2.0, 3, 4.0, (0, 1), (0.1, 0.5))
     assert Outcome.from_json(outcome.to_json()) == outcome

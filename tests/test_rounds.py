@@ -4,6 +4,7 @@ import os
 import signal
 from dataclasses import replace
 
+import mlflow
 import numpy as np
 import pytest
 from rule_samples import NEEDED
@@ -43,6 +44,8 @@ from msl.models import Softmax
 from msl.random import derive
 from msl.rounds import first_standing, run_round, set_stage, train
 from msl.sources import ArraySource, LoaderSource
+from msl.tracking import autolog
+from msl.tracking.base import NullTracker
 from msl.types import Data
 
 
@@ -379,3 +382,40 @@ def test_old_memories_fade_when_sources_are_drawn_seldom():
     assert bits(both[0]) != bits(both[1])
     always = [local(plan(codec=c)) for c in (fading, replace(fading, decay=1))]
     assert bits(always[0]) == bits(always[1])
+
+
+class Hearing(NullTracker):
+    """Remembers the checkpoints it was given."""
+
+    def __init__(self):
+        self.kept = []
+
+    def log_checkpoint(self, round, model, params, *, example=None, dataset=None):
+        self.kept.append((round, params.copy(), dataset.rows))
+
+
+def test_checkpoints_are_the_model_as_it_is_then():
+    tracker, a_plan = Hearing(), plan()
+    with LocalExecutor() as executor:
+        train(a_plan, blobs(), executor, held_out=held_out(), tracker=tracker, checkpoint_every=2)
+    assert [(round, rows) for round, _, rows in tracker.kept] == [(1, 200), (3, 200), (5, 200)]
+    for round, params, _ in tracker.kept:
+        np.testing.assert_array_equal(params, local(replace(a_plan, rounds=round + 1)).params)
+
+
+def test_autolog_tracks_runs_that_were_given_no_tracker(tmp_path):
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/own.db")
+    autolog()
+    try:
+        with mlflow.start_run(experiment_id=mlflow.create_experiment("mine")) as mine:
+            local(plan(rounds=3))
+        autolog(disable=True)
+        local(plan(rounds=3))
+        child, parent = mlflow.search_runs(experiment_names=["mine"], output_format="list")
+    finally:
+        autolog(disable=True)
+        mlflow.set_tracking_uri(None)
+    assert parent.info.run_id == mine.info.run_id
+    assert child.data.tags["mlflow.parentRunId"] == mine.info.run_id
+    assert child.data.params["rounds"] == "3"
+    assert child.data.metrics["eval/accuracy"] > 0.8

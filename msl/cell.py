@@ -90,9 +90,10 @@ def run_cell(
         checkpoint_every=config.tracking.checkpoint_every,
     )
     leave_books(tracker, result.ledger, plan.corrupted)
-    if plan.trust.filters:
+    if result.ledger.verdict.discrepancy is not None:
         names = [info.name for info in result.sources]
         tracker.log_figure("trust.png", trust_over_rounds(result.reports, names, plan.corrupted))
+    if result.ledger.verdict.filtered:
         tracker.log_figure("bound.png", bound_and_reality(result.reports))
     example = held_out.load().X[:5] if held_out else np.zeros((1, 1), np.float32)
     tracker.log_model(plan.model, result.params, example)

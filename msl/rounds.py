@@ -202,7 +202,7 @@ def _guaranteed(stage: Stage, report: Report) -> dict[str, float]:
     if guarantee is None or stage.capacity is None:
         return {}
     rows = [stage.infos[rank].rows for rank in report.participants]
-    filtered = stage.plan.trust.filters
+    filtered = stage.verdict.filtered
     return guarantee.of_round(rows, report.given, stage.capacity, filtered=filtered).metrics()
 
 

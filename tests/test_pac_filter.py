@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 from test_weighting import held as held_rows
 
-from msl.bounds.capacity import VC
+from msl.bounds.capacity import VC, Linear
 from msl.cluster import LocalExecutor
 from msl.errors import DataError, PlanError
 from msl.random import derive, generator
-from msl.trust.learners import least_squares
+from msl.trust.discrepancy import apart
+from msl.trust.learners import judge, least_squares
 from msl.trust.pac_filter import PacFilter
 from msl.trust.policies import (
     Equal,
@@ -22,8 +23,12 @@ from msl.trust.policies import (
     allowed_by_rates,
     allowed_by_splits,
     equal_sources,
+    most_differ,
     p_values,
 )
+from msl.trust.protocols import by_moments
+from msl.trust.targets import Targets
+from msl.types import Data
 
 RULE = np.array([1.0, -0.5, 0.5])
 OTHER = np.array([0.5, 1.0, 0.0])
@@ -34,6 +39,14 @@ def draw(key, rows=200, rule=RULE):
     rng = generator(key)
     X = rng.standard_normal((rows, len(rule))).astype(np.float32)
     return X, ((X @ rule > 0) ^ (rng.random(rows) < 0.1)).astype(np.int64)
+
+
+def draw_classes(key, rows=200, ones=0.5, rule=RULE):
+    """Return rows of which a share is of class 1, the classes themselves always alike."""
+    rng = generator(key)
+    y = (rng.random(rows) < ones).astype(np.int64)
+    X = rng.standard_normal((rows, len(rule))) + np.outer(2 * y - 1, 0.8 * rule)
+    return X.astype(np.float32), y
 
 
 def lie(source, name, key=0):
@@ -140,6 +153,26 @@ def test_p_values_are_rarely_small_for_good_sources_whatever_the_others_do(neede
 
 
 @given(
+    st.lists(st.floats(0, 1), min_size=36, max_size=36),
+    st.integers(3, 9),
+    st.floats(0.01, 1),
+)
+def test_sources_that_lie_do_not_stretch_what_is_allowed_far(values, n, allowed):
+    good = n // 2 + 1
+    distances = symmetric(values, n)
+    honest = max(1.0, distances[:good, :good].max() / allowed)
+    assert 1 <= most_differ(distances, np.full((n, n), allowed), good) <= 5.45 * honest
+
+
+def test_what_most_differ_by_is_three_deviations_above_the_median():
+    distances = np.array([0, 2, 2, 3, 3.0])[:, None] * np.ones(5)
+    assert most_differ(distances, np.ones((5, 5)), 3) == pytest.approx(2)
+    distances[1] = 1
+    assert most_differ(distances, np.ones((5, 5)), 3) == pytest.approx(2 + 3 / norm.ppf(0.75))
+    assert most_differ(distances / 10, np.ones((5, 5)), 3) == 1
+
+
+@given(
     st.lists(st.floats(0, 1), min_size=15, max_size=15),
     st.lists(st.floats(0, 1), min_size=6, max_size=6),
     st.integers(1, 6),
@@ -190,7 +223,9 @@ def test_good_sources_are_kept():
     "rule",
     [
         PacFilter(),
-        PacFilter(clean=4, needed=4),
+        PacFilter("permutation"),
+        PacFilter("permutation", clean=4, needed=4),
+        PacFilter(by_class=True),
         PacFilter(protocol="losses"),
         PacFilter(protocol="pairs", learner=least_squares),
         PacFilter(policy="quantile", clean=4),
@@ -207,9 +242,84 @@ def test_sources_that_lie_are_left_out(rule, name):
     assert pickle.loads(pickle.dumps(report)) == report
     truth, lies = np.array(report.statistic)[[0, 2, 3, 6]], np.array(report.statistic)[[1, 4, 5]]
     assert truth.max() < lies.min()
-    if rule.policy == "permutation":
+    if rule.policy != "quantile":
         assert truth.max() <= 1 < lies.min()
         assert max(report.p_values[i] for i in (1, 4, 5)) < 0.01 < min(report.p_values[::6])
+
+
+def test_sources_that_naturally_differ_are_kept_and_those_that_lie_are_not():
+    # Rules on a cone around one, each as far from its neighbours.
+    turns = 2 * np.pi * np.arange(9) / 9
+    across = np.outer(np.cos(turns), [1, 1, -1]) / 2 + np.outer(np.sin(turns), [0, 1, 1]) / 2**0.5
+    rule, kept = PacFilter(protocol="losses"), []
+    for seed in range(3):
+        sets = [draw(derive(seed, i), 400, RULE + way / 2) for i, way in enumerate(across)]
+        kept.append(weigh(rule, sets).weights)
+        for liar in (1, 4, 6):
+            sets[liar] = lie(sets[liar], "flip")
+        assert weigh(rule, sets).weights == (1, 0, 1, 1, 0, 1, 0, 1, 1)
+        # Chance alone allows less: nobody agrees with enough.
+        strict = weigh(replace(rule, policy="permutation"), sets)
+        assert strict.reasons[0].startswith("believed, as no source agrees")
+    assert np.mean(kept) > 0.95
+
+
+@pytest.mark.parametrize("protocol", ["moments", "losses", "pairs"])
+def test_shares_of_classes_are_held_against_nobody_by_class(protocol):
+    learner = least_squares if protocol == "pairs" else None
+    plain = PacFilter(protocol=protocol, learner=learner)
+    sets = [
+        draw_classes(i, 300, ones) for i, ones in enumerate((0.1, 0.3, 0.4, 0.5, 0.6, 0.8, 0.9))
+    ]
+    liars = (1, 5)
+    told = [lie(one, "flip") if i in liars else one for i, one in enumerate(sets)]
+    believed = tuple(float(i not in liars) for i in range(7))
+    assert weigh(plain, told).weights != believed
+    by_class = replace(plain, by_class=True)
+    assert weigh(by_class, told).weights == believed
+    assert weigh(by_class, sets).weights == (1,) * 7
+
+
+def test_a_source_of_one_class_is_compared_on_that_class():
+    sets = [draw_classes(i, 200, 0.5) for i in range(4)] + [draw_classes(4, 200, 1.0)]
+    assert weigh(PacFilter("permutation"), sets).weights == (1, 1, 1, 1, 0)
+    rule = PacFilter("permutation", by_class=True)
+    assert weigh(rule, sets).weights == (1,) * 5
+    for only in (1, 2):
+        sets[4] = draw_classes(4, 200, 0.0)[0], np.full(200, only)
+        assert weigh(rule, sets).weights == (1, 1, 1, 1, 0)
+
+
+def test_by_class_differences_weigh_what_mantel_and_haenszel_say():
+    X = np.arange(6, dtype=np.float32)[:, None]
+    ours, theirs = Data(X, np.array([0, 0, 0, 0, 1, 1])), Data(X[:5], np.array([0, 1, 1, 1, 2]))
+    targets = Targets((0, 1, 2), by_class=True)
+    wrong = [np.array([1, 0, 0, 0, 1, 0]), np.array([0, 0, 0, 0, 0])]
+    judged = [
+        judge(targets, rows, [lambda _, said=said: said])
+        for rows, said in zip((ours, theirs), wrong, strict=True)
+    ]
+    # Of class 0 errs 1 of 4, and 0 of 1; of class 1 err 1 of 2, and 3 of 3; class 2 is not shared.
+    weight = np.array([4 * 1 / 5, 2 * 3 / 5])
+    gap, error = apart(*judged)
+    assert gap == pytest.approx(abs(weight @ [1 / 4, 1 / 2 - 1]) / weight.sum())
+    square = (weight / weight.sum()) ** 2 @ [3 / 16 / 4, 1 / 4 / 2]
+    assert error == pytest.approx(square**0.5)
+
+
+def test_the_theorem_reaches_what_the_default_keeps_unless_it_compares_by_class():
+    for m in (50, 500, 5000):
+        rows = np.full(7, float(m))
+        with LocalExecutor() as executor:
+            same = held([draw(derive(m, i), m) for i in range(7)])
+            null = by_moments(same, executor, splits=6).null
+            kept = PacFilter().weigh(same, executor)
+            by_class = PacFilter(by_class=True).weigh(same, executor)
+        allowed = allowed_by_splits(equal_sources(null, rows), rows, 0.05)
+        rates = allowed_by_rates(Linear(3, 2).rate(rows, 0.05 / 14))
+        assert (rates > 5.45 * allowed).all()
+        assert kept.filtered
+        assert not by_class.filtered
 
 
 def test_theory_leaves_out_liars_once_there_are_rows_enough():
@@ -243,12 +353,12 @@ def test_few_rows_are_said_to_be_few():
 
 def test_everybody_is_believed_where_nobody_can_be_judged():
     assert weigh(PacFilter(), [draw(0)]).weights == (1,)
-    for policy in ("permutation", "quantile"):
+    for policy in ("outlier", "permutation", "quantile"):
         two = weigh(PacFilter(policy), [draw(0), lie(draw(1), "flip")])
         assert two.weights == (1, 1)
         assert all("of two sources none can outvote the other" in reason for reason in two.reasons)
     corners = [RULE, -RULE, OTHER, -OTHER]
-    none = weigh(PacFilter(), [draw(i, 500, rule) for i, rule in enumerate(corners)])
+    none = weigh(PacFilter("permutation"), [draw(i, 500, rule) for i, rule in enumerate(corners)])
     assert none.weights == (1, 1, 1, 1)
     assert all(reason.startswith("believed, as no source agrees") for reason in none.reasons)
     assert min(none.statistic) > 1
@@ -278,7 +388,7 @@ def test_sources_of_one_class():
     mixed = weigh(PacFilter(), [*sets, (sets[0][0], np.ones(200, dtype=np.int64))])
     assert mixed.weights == (1, 1, 1, 1, 0)
     same = [(X, np.zeros(200, dtype=np.int64)) for X, _ in sets]
-    for policy in ("permutation", "quantile", "theory"):
+    for policy in ("outlier", "permutation", "quantile", "theory"):
         assert sum(weigh(PacFilter(policy), same).weights) >= 3
 
 
@@ -297,15 +407,19 @@ def test_what_the_rule_refuses():
     real = [(X, X[:, 0]) for X, _ in sets]
     with pytest.raises(PlanError, match="rate of classifiers only"):
         weigh(PacFilter("theory"), real)
+    with pytest.raises(PlanError, match="real targets have no classes"):
+        weigh(PacFilter(by_class=True), real)
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"policy": "best"}, "policy of permutation, quantile, theory, got 'best'"),
+        ({"policy": "best"}, "policy of outlier, permutation, quantile, theory, got 'best'"),
         ({"protocol": "rows"}, "protocol of moments, losses, pairs"),
         ({"delta": 0}, r"delta in \(0, 1\)"),
         ({"splits": 1}, "at least 2 splits"),
+        ({"policy": "permutation", "splits": 1}, "at least 2 splits"),
+        ({"policy": "theory", "by_class": True}, "no rate of comparisons by class"),
         ({"protocol": "pairs"}, "needs a learner"),
         ({"learner": least_squares}, "takes no learner"),
         ({"protocol": "losses", "learner": least_squares, "policy": "theory"}, "linear"),

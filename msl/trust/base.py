@@ -56,6 +56,8 @@ class TrustReport:
         What each source was judged by; smaller is more like the others.
     p_values : tuple of float, optional
         Chance of such a statistic among equal sources.
+    filtered : bool
+        Whether those that are believed passed the test that `msl.bounds.pac` has bounds for.
 
     Raises
     ------
@@ -68,6 +70,7 @@ class TrustReport:
     discrepancy: NDArray[np.float64] | None = field(default=None, compare=False)
     statistic: tuple[float, ...] | None = None
     p_values: tuple[float, ...] | None = None
+    filtered: bool = False
 
     def __post_init__(self) -> None:
         if wrong := [weight for weight in self.weights if not 0 <= weight <= 1]:
@@ -82,8 +85,6 @@ class TrustRule(ABC):
     """Weighs sources; weight 0 leaves a source out of the rounds. A frozen dataclass."""
 
     name: ClassVar[str]
-    filters: ClassVar[bool] = False
-    """Whether the sources it believes passed the test that `msl.bounds.pac` has bounds for."""
 
     @abstractmethod
     def weigh(self, sources: Sequence[Held], executor: "Executor") -> TrustReport:

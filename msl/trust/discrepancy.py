@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from msl.errors import DataError
 from msl.random import generator
-from msl.trust.ridge import Statistics, flipped, plain, risks, shares, statistics
+from msl.trust.ridge import Statistics, constants, flipped, risks, shares, statistics
 from msl.trust.targets import Targets, agree, described, scale_of
 from msl.types import Data
 
@@ -33,6 +33,7 @@ __all__ = [
 ]
 
 Array = NDArray[np.float64]
+TINY = np.finfo(np.float64).tiny
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,8 +133,8 @@ def judge_pairs(
 ) -> dict[int, Array]:
     """Return how some of n sources judge the label-flip fits of each and every other one.
 
-    Per source an array (n, 2, A): for each other one the mean losses of A hypotheses, constants
-    among them, and the squared standard errors of those.
+    Per source an array (n, S, 3, A): for each other one what it says (see `judged`) of A
+    hypotheses, constants among them.
 
     Parameters
     ----------
@@ -151,27 +152,45 @@ def judge_pairs(
     hypotheses = [flipped(moments, some) for some in turned if len(pairs)]
     found = {}
     for number, rows in data.items():
-        always = risks(targets, rows, plain(targets, rows.X.shape[1]))
-        fitted = np.zeros((n, 2, len(hypotheses)))
+        always = risks(targets, rows, constants(rows.X.shape[1], targets.columns))
+        fitted = np.zeros((n, *always.shape[:2], len(hypotheses)))
         mine = np.flatnonzero((pairs == number).any(axis=1))
         others = pairs[mine].sum(axis=1) - number
         for turn, some in enumerate(hypotheses):
-            fitted[others, :, turn] = risks(targets, rows, some[mine]).T
+            fitted[others, ..., turn] = np.moveaxis(risks(targets, rows, some[mine]), 2, 0)
         constant = np.broadcast_to(always, (n, *always.shape))
-        found[number] = np.concatenate((fitted, constant), axis=2)
+        found[number] = np.concatenate((fitted, constant), axis=3)
     return found
 
 
 def apart(ours: Array, theirs: Array) -> tuple[Array, Array]:
-    """Return the largest differences of mean losses (..., 2, A), and their standard errors."""
-    gap = np.abs(ours[..., 0, :] - theirs[..., 0, :])
-    if not gap.shape[-1]:
-        # Nothing to judge, nothing that differs.
-        return np.zeros(gap.shape[:-1]), np.zeros(gap.shape[:-1])
+    """Return the largest differences of mean losses, and their standard errors.
+
+    Strata count as in Mantel and Haenszel's difference of risks: by m_i m_j / (m_i + m_j), which
+    is about the inverse of the variance, and is 0 for what only one source has. Sources without
+    a stratum in common differ by 1: nothing speaks for them.
+
+    Parameters
+    ----------
+    ours, theirs : ndarray of shape (..., S, 3, A)
+        See `judged`.
+
+    References
+    ----------
+    Greenland and Robins: Estimation of a common effect parameter from sparse follow-up data.
+    Biometrics 41, 1985.
+    """
+    sizes = ours[..., 2, :], theirs[..., 2, :]
+    weight = sizes[0] * sizes[1] / np.maximum(sizes[0] + sizes[1], TINY)
+    total = weight.sum(axis=-2, keepdims=True)
+    weight = weight / np.maximum(total, TINY)
+    gap = np.abs((weight * (ours[..., 0, :] - theirs[..., 0, :])).sum(axis=-2))
+    gap = np.where(total[..., 0, :] > 0, gap, 1)
+    square = (weight**2 * (ours[..., 1, :] + theirs[..., 1, :])).sum(axis=-2)
     best = gap.argmax(axis=-1)[..., None]
-    square = np.take_along_axis(ours[..., 1, :] + theirs[..., 1, :], best, axis=-1)
+    error = np.sqrt(np.take_along_axis(square, best, axis=-1)[..., 0])
     # Means of numbers in [0, 1] may miss it by their rounding.
-    return np.minimum(np.take_along_axis(gap, best, axis=-1)[..., 0], 1), np.sqrt(square[..., 0])
+    return np.minimum(np.take_along_axis(gap, best, axis=-1)[..., 0], 1), error
 
 
 def widest(judged: Mapping[int, Array]) -> Discrepancy:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from msl.errors import DataError
 from msl.trust.discrepancy import apart, halves, part
-from msl.trust.ridge import Hypotheses, fit, mean_losses, plain, shares, statistics
+from msl.trust.ridge import Hypotheses, constants, fit, judged, shares, statistics
 from msl.trust.targets import Targets
 from msl.types import Data
 
@@ -88,7 +88,7 @@ def own(learner: Learner, targets: Targets, data: Data) -> list[Predict]:
 
     A constant hypothesis is then the best, and those are judged anyway.
     """
-    return _fit(learner, data.X, targets.labels(data.y), shares(data, targets.balanced))
+    return _fit(learner, data.X, targets.labels(data.y), shares(data))
 
 
 def _against(learner: Learner, targets: Targets, right: Data, wrong: Data) -> list[Predict]:
@@ -97,7 +97,6 @@ def _against(learner: Learner, targets: Targets, right: Data, wrong: Data) -> li
     Of K classes, a row to be wrong on stands there K - 1 times, once with each other class.
     """
     labels = targets.labels(wrong.y)
-    share = [shares(data, targets.balanced) for data in (right, wrong)]
     if targets.classes:
         classes = np.array(targets.classes)
         others = labels[:, None] != classes
@@ -108,7 +107,7 @@ def _against(learner: Learner, targets: Targets, right: Data, wrong: Data) -> li
         learner,
         np.concatenate((right.X, np.repeat(wrong.X, copies, axis=0))),
         np.concatenate((targets.labels(right.y), flipped)),
-        np.concatenate((share[0], np.repeat(share[1] / copies, copies))),
+        np.concatenate((shares(right), np.repeat(shares(wrong) / copies, copies))),
     )
 
 
@@ -119,21 +118,21 @@ def _fit(learner: Learner, X: NDArray[Any], y: NDArray[Any], share: Array) -> li
 
 
 def judge(targets: Targets, data: Data, predicts: Sequence[Predict]) -> Array:
-    """Return mean losses of hypotheses on a source, and their squared standard errors, (2, A).
+    """Return what a source says of hypotheses, (S, 3, A): see `judged`.
 
-    Constant hypotheses come first, if they are judged.
+    Constant hypotheses come first.
 
     Raises
     ------
     DataError
         When a hypothesis does not predict one number per row.
     """
-    return mean_losses(shares(data, targets.balanced), _losses(targets, data, predicts))
+    return judged(targets, data, _losses(targets, data, predicts))
 
 
 def _losses(targets: Targets, data: Data, predicts: Sequence[Predict]) -> Array:
-    """Return the losses (m, A) of constant hypotheses, if they are judged, then of these."""
-    t, always = targets.code(data.y), plain(targets, data.X.shape[1])
+    """Return the losses (m, A) of constant hypotheses, then of these."""
+    t, always = targets.code(data.y), constants(data.X.shape[1], targets.columns)
     found = [targets.losses(always.scores(data.X), t)]
     for predict in predicts:
         predicted = np.asarray(predict(data.X))
@@ -160,11 +159,8 @@ def exchanged_halves(
         both = [part(data, some) for some in rows]
         predicts = [predict for half in both for predict in own(learner, targets, half)]
         losses = np.concatenate((known, _losses(targets, data, predicts)), axis=1)
-        judged = [
-            mean_losses(shares(half, targets.balanced), losses[some])
-            for half, some in zip(both, rows, strict=True)
-        ]
-        found.append(float(apart(*judged)[0]))
+        said = [judged(targets, h, losses[some]) for h, some in zip(both, rows, strict=True)]
+        found.append(float(apart(*said)[0]))
     return found
 
 

@@ -4,8 +4,9 @@ Konstantinov, Frantar, Alistarh, Lampert: On the sample complexity of adversaria
 learning. ICML 2020.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -18,15 +19,16 @@ from msl.trust.base import Held, TrustReport, TrustRule
 from msl.trust.discrepancy import Discrepancy
 from msl.trust.learners import Learner
 from msl.trust.policies import (
-    Agreement,
     agreement,
     allowed_by_rates,
     allowed_by_splits,
     equal_sources,
+    most_differ,
     p_values,
 )
 from msl.trust.protocols import by_losses, by_moments, by_pairs
 from msl.trust.quantile import quantile_filter
+from msl.trust.reasons import agrees, few_rows, near
 from msl.types import SourceInfo
 
 if TYPE_CHECKING:
@@ -36,10 +38,8 @@ if TYPE_CHECKING:
 __all__ = ["PacFilter"]
 
 Array: TypeAlias = NDArray[np.float64]
-Policy: TypeAlias = Literal["permutation", "quantile", "theory"]
+Policy: TypeAlias = Literal["outlier", "permutation", "quantile", "theory"]
 Protocol: TypeAlias = Literal["moments", "losses", "pairs"]
-FEW = 10
-"""Rows per feature below which a fitted hypothesis differs much between equal sources."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,11 @@ class PacFilter(TrustRule):
     sources, itself included; where none does, all are believed, and the reasons say so. Two
     sources are both believed: neither can outvote the other. Policies tell who agrees:
 
+    ``outlier``
+        Good sources may also differ by nature, as hospitals do: two agree unless they differ by
+        L times what the permutation policy allows, with L >= 1 for how far apart most are
+        (`most_differ`). Who differs more than is usual here is left out, a good one of very few
+        at times, and lies that are smaller than natural differences are not found.
     ``permutation``
         Two sources agree unless they differ by more than halves of one source make likely, with
         probability about 1 - delta for all good pairs together (`equal_sources` says what is
@@ -64,7 +69,7 @@ class PacFilter(TrustRule):
 
     Parameters
     ----------
-    policy : {"permutation", "quantile", "theory"}
+    policy : {"outlier", "permutation", "quantile", "theory"}
         Above.
     clean : int, optional
         Sources k that are good at least, N/2 < k <= N; floor(N/2) + 1 when left out.
@@ -78,8 +83,12 @@ class PacFilter(TrustRule):
     learner : object, optional
         ``learner(X, y, weight) -> predict``: what hypotheses are fitted by; linear ones by least
         squares when left out. Needed by "pairs", not taken by "moments".
+    by_class : bool
+        Compare sources class by class, so that having more of one class (label shift) is not held
+        against anybody. Rows of a class that only one of two holds tell nothing; two without a
+        class in common do not agree. Not for real targets, nor the theory policy.
     splits : int
-        Halvings of each source for the permutation policy, >= 2.
+        Halvings of each source for the outlier and the permutation policy, >= 2.
     seed : int
         Of these, 0 <= seed < 2**64.
 
@@ -89,16 +98,16 @@ class PacFilter(TrustRule):
     PAC learning. ICML 2020, Algorithm 1.
     """
 
-    policy: Policy = "permutation"
+    policy: Policy = "outlier"
     clean: int | None = None
     needed: int | None = None
     delta: float = 0.05
     protocol: Protocol = "moments"
     learner: Learner | None = None
+    by_class: bool = False
     splits: int = 20
     seed: int = 0
     name: ClassVar[str] = "pac_filter"
-    filters: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         for key, known in (("policy", get_args(Policy)), ("protocol", get_args(Protocol))):
@@ -106,17 +115,24 @@ class PacFilter(TrustRule):
                 raise PlanError(f"pac_filter needs {key} of {', '.join(known)}, got {got!r}")
         if not 0 < self.delta < 1:
             raise PlanError(f"pac_filter needs delta in (0, 1), got {self.delta}")
-        if self.policy == "permutation" and self.splits < 2:
+        if self._halves and self.splits < 2:
             raise PlanError(f"pac_filter needs at least 2 splits, got {self.splits}")
         if self.protocol == "pairs" and self.learner is None:
             raise PlanError("pac_filter needs a learner for protocol 'pairs'")
         if self.learner is not None and self.protocol == "moments":
             raise PlanError("pac_filter takes no learner for protocol 'moments'; use 'pairs'")
+        if self.by_class and self.policy == "theory":
+            raise PlanError("pac_filter knows no rate of comparisons by class; use another policy")
         if self.learner is not None and self.policy == "theory":
             raise PlanError(
                 "pac_filter knows the rate of linear classifiers only; with a learner use policy "
-                "'permutation' or 'quantile'"
+                "'outlier', 'permutation' or 'quantile'"
             )
+
+    @property
+    def _halves(self) -> bool:
+        """Whether halves of sources tell what chance allows."""
+        return self.policy in ("outlier", "permutation")
 
     def weigh(self, sources: Sequence[Held], executor: "Executor") -> TrustReport:
         """Return 1 for the kept sources and 0 for all others.
@@ -161,16 +177,26 @@ class PacFilter(TrustRule):
             # All n hypotheses judge every pair by losses, and halves only their own two.
             tries = n / 2 if self.protocol == "losses" else 1.0
             allowed = allowed_by_splits(equal, rows, self.delta, tries)
+            if self.policy == "outlier":
+                allowed = np.minimum(1.0, allowed * most_differ(found.matrix, allowed, needed))
             bounds = p_values(found.matrix, rows, equal, needed, clean, tries)
             chances = tuple(bounds.tolist())
         agreed = agreement(found.matrix, allowed, needed)
         reasons = tuple(
-            _reason(i, agreed, found.matrix, allowed, needed) + _few(info)
+            agrees(i, agreed, found.matrix, allowed, needed) + few_rows(info)
             for i, info in enumerate(infos)
         )
         weights = tuple(float(kept) for kept in agreed.kept)
+        # Where good sources are of one distribution they agree by the permutation policy, hence
+        # L <= 5.45, and s_i + s_j is more than that many times what is allowed (9 and more,
+        # measured with linear classifiers). By class they may have different risks.
         return TrustReport(
-            weights, reasons, found.matrix, tuple(agreed.statistic.tolist()), chances
+            weights,
+            reasons,
+            found.matrix,
+            tuple(agreed.statistic.tolist()),
+            chances,
+            filtered=not self.by_class,
         )
 
     def _counts(self, n: int) -> tuple[int, int]:
@@ -186,23 +212,19 @@ class PacFilter(TrustRule):
         return clean, needed
 
     def _measure(self, sources: Sequence[Held], executor: "Executor") -> Discrepancy:
-        splits = self.splits if self.policy == "permutation" else 0
-        if self.protocol == "moments":
-            return by_moments(sources, executor, splits=splits, seed=self.seed)
-        if self.protocol == "losses" or self.learner is None:
-            return by_losses(sources, executor, learner=self.learner, splits=splits, seed=self.seed)
-        return by_pairs(sources, executor, learner=self.learner, splits=splits, seed=self.seed)
+        method: Callable[..., Discrepancy] = by_moments
+        if self.protocol == "losses":
+            method = partial(by_losses, learner=self.learner)
+        elif self.learner is not None:
+            method = partial(by_pairs, learner=self.learner)
+        splits = self.splits if self._halves else 0
+        return method(sources, executor, splits=splits, seed=self.seed, by_class=self.by_class)
 
 
 def _nearest(distances: Array, clean: int) -> TrustReport:
     """Report on the quantile policy."""
     kept, statistic = quantile_filter(distances, clean)
-    reasons = tuple(
-        f"distance {far:.3f} to its {clean}-th nearest source, "
-        + ("among the" if i in kept else "not among the")
-        + f" {clean} smallest"
-        for i, far in enumerate(statistic)
-    )
+    reasons = tuple(near(far, clean, i in kept) for i, far in enumerate(statistic))
     weights = tuple(float(i in kept) for i in range(len(distances)))
     return TrustReport(weights, reasons, distances, tuple(statistic.tolist()))
 
@@ -210,7 +232,7 @@ def _nearest(distances: Array, clean: int) -> TrustReport:
 def _believing(report: TrustReport, why: str) -> TrustReport:
     """Return the report with everybody believed."""
     reasons = tuple(f"believed, as {why}; {reason}" for reason in report.reasons)
-    return replace(report, weights=(1.0,) * len(reasons), reasons=reasons)
+    return replace(report, weights=(1.0,) * len(reasons), reasons=reasons, filtered=False)
 
 
 def _capacity(infos: Sequence[SourceInfo]) -> Linear:
@@ -219,25 +241,6 @@ def _capacity(infos: Sequence[SourceInfo]) -> Linear:
     if not classes:
         raise PlanError(
             "pac_filter knows the rate of classifiers only; for real targets use policy "
-            "'permutation' or 'quantile'"
+            "'outlier', 'permutation' or 'quantile'"
         )
     return Linear(infos[0].features, max(2, len(classes)))
-
-
-def _reason(i: int, agreed: Agreement, distances: Array, allowed: Array, needed: int) -> str:
-    n, partners = len(distances), int(agreed.agree[i].sum())
-    others = np.arange(n) != i
-    if allowed[i, others].min() >= 1:
-        return "nothing tells it from others: differences up to 1 are allowed, for lack of rows"
-    if agreed.kept[i]:
-        return f"agrees with {partners} of {n} sources (needs {needed})"
-    worst = int(np.argmax(distances[i] / allowed[i]))
-    return (
-        f"differs from {n - partners} of {n} sources, by up to {distances[i, worst]:.2f} where "
-        f"{allowed[i, worst]:.2f} is allowed (agrees with {partners}, needs {needed})"
-    )
-
-
-def _few(info: SourceInfo) -> str:
-    few = info.rows < FEW * info.features
-    return f"; {info.rows} rows are few for {info.features} features" if few else ""

@@ -36,7 +36,7 @@ def places_of(sources: Sequence[Held]) -> Mapping[str, tuple["Handle", Mine]]:
 
 
 def agreed(
-    sources: Sequence[Held], executor: "Executor", splits: int, balanced: bool = False
+    sources: Sequence[Held], executor: "Executor", splits: int, by_class: bool = False
 ) -> Targets:
     """Return the coding of labels; only real targets need a question to the places."""
     if splits < 0:
@@ -51,9 +51,9 @@ def agreed(
         ]
         return list(merged(executor.gather(asked)).values())
 
-    if balanced and any(held.info.rows and not held.info.classes for held in sources):
-        raise PlanError("only classes can be balanced; leave balanced out for real targets")
-    return replace(agree([held.info for held in sources], scales), balanced=balanced)
+    if by_class and any(held.info.rows and not held.info.classes for held in sources):
+        raise PlanError("real targets have no classes to compare by; leave by_class out")
+    return replace(agree([held.info for held in sources], scales), by_class=by_class)
 
 
 def halving(

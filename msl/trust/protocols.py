@@ -37,7 +37,7 @@ def by_moments(
     *,
     splits: int = 0,
     seed: int = 0,
-    balanced: bool = False,
+    by_class: bool = False,
 ) -> Discrepancy:
     """Return what `linear` does, from moments; no row and no hypothesis travels.
 
@@ -53,18 +53,19 @@ def by_moments(
         How many times to halve each source, for `Discrepancy.null`; 0 leaves that out.
     seed : int
         Of the halves, 0 <= seed < 2**64.
-    balanced : bool
-        Let all classes that a source holds count alike there, whatever their shares, so that
-        sources do not differ by having more of one; constants are not judged then.
+    by_class : bool
+        Compare two sources on the rows of each class by itself, and weigh the differences as
+        `apart` says, so that they do not differ by having more of one (label shift). What is
+        judged is fitted as ever.
 
     Raises
     ------
     DataError
         For sources without rows, and features or labels of different kinds.
     PlanError
-        When splits is negative, or real targets are to be balanced.
+        When splits is negative, or real targets are to be compared by class.
     """
-    targets, places = agreed(sources, executor, splits, balanced), places_of(sources)
+    targets, places = agreed(sources, executor, splits, by_class), places_of(sources)
     moments = [
         executor.submit(_moments, host, mine, targets, at=at) for at, (host, mine) in places.items()
     ]
@@ -84,7 +85,7 @@ def by_losses(
     learner: Learner | None = None,
     splits: int = 0,
     seed: int = 0,
-    balanced: bool = False,
+    by_class: bool = False,
 ) -> Discrepancy:
     """Return how differently sources judge each other's own hypotheses; only those travel.
 
@@ -101,7 +102,7 @@ def by_losses(
 
     Parameters
     ----------
-    sources, executor, splits, seed, balanced
+    sources, executor, splits, seed, by_class
         As in `by_moments`.
     learner : callable, optional
         See `msl.trust.learners.Learner`; linear least squares when left out. Sources whose labels
@@ -113,7 +114,7 @@ def by_losses(
         As `by_moments`.
     """
     learner = learner or least_squares
-    targets, places = agreed(sources, executor, splits, balanced), places_of(sources)
+    targets, places = agreed(sources, executor, splits, by_class), places_of(sources)
     predicts = [
         executor.submit(_own, host, mine, targets, learner, at=at)
         for at, (host, mine) in places.items()
@@ -139,7 +140,7 @@ def by_pairs(
     learner: Learner,
     splits: int = 0,
     seed: int = 0,
-    balanced: bool = False,
+    by_class: bool = False,
 ) -> Discrepancy:
     """Return how differently sources judge hypotheses sought for each pair; rows travel.
 
@@ -152,7 +153,7 @@ def by_pairs(
 
     Parameters
     ----------
-    sources, executor, splits, seed, balanced
+    sources, executor, splits, seed, by_class
         As in `by_moments`.
     learner : callable
         See `msl.trust.learners.Learner`; `fitted` makes one of an estimator. It is called
@@ -164,7 +165,7 @@ def by_pairs(
     DataError, PlanError
         As `by_moments`.
     """
-    targets, places = agreed(sources, executor, splits, balanced), places_of(sources)
+    targets, places = agreed(sources, executor, splits, by_class), places_of(sources)
     pairs: dict[str, list[tuple[int, int]]] = {}
     for i, j in combinations(range(len(sources)), 2):
         larger = i if sources[i].info.rows >= sources[j].info.rows else j

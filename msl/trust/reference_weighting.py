@@ -226,7 +226,7 @@ def _settle(
             ours.without[fold] if one == rank else others[one].moments for one in range(len(sizes))
         ]
         held_back = _rows(data, ours.dealt == fold)
-        [error, _] = risks(targets, held_back, fit(mixed(parts, weights)))[:, 0]
+        error = risks(targets, held_back, fit(mixed(parts, weights)))[0, 0, 0]
         return float(error) * len(held_back)
 
     return Verdict(overall, choose_lambda(LAMBDAS, judged, wrong, len(data)))

@@ -21,9 +21,8 @@ __all__ = [
     "constants",
     "fit",
     "flipped",
-    "mean_losses",
+    "judged",
     "mixed",
-    "plain",
     "risks",
     "shares",
     "statistics",
@@ -86,31 +85,18 @@ class Hypotheses:
         return found
 
 
-def shares(data: Data, balanced: bool = False) -> Array:
-    """Return what each row counts; sums to 1. Weights that are all zero count as equal.
-
-    Balanced: rows of every class that is held have the same sum.
-
-    Examples
-    --------
-    >>> shares(Data(np.zeros((4, 1)), np.array([0, 0, 1, 0])), balanced=True).round(2).tolist()
-    [0.17, 0.17, 0.5, 0.17]
-    """
+def shares(data: Data) -> Array:
+    """Return what each row counts; sums to 1. Weights that are all zero count as equal."""
     if data.weight is None or not data.weight.any():
-        share: Array = np.full(len(data), 1 / len(data))
-    else:
-        weight = data.weight.astype(np.float64)
-        share = weight / weight.sum()
-    if balanced:
-        number = np.unique(data.y, return_inverse=True)[1]
-        held = np.bincount(number, share)
-        share = share / np.where(held > 0, held, 1)[number] / np.count_nonzero(held)
+        return np.full(len(data), 1 / len(data))
+    weight = data.weight.astype(np.float64)
+    share: Array = weight / weight.sum()
     return share
 
 
 def statistics(targets: Targets, data: Data) -> Statistics:
     """Return the moments of a source, rows counted by their weights."""
-    share, t = shares(data, targets.balanced), targets.code(data.y)
+    share, t = shares(data), targets.code(data.y)
     X = data.X.astype(np.float64)
     mean, target = share @ X, share @ t
     X -= mean
@@ -122,16 +108,6 @@ def constants(features: int, columns: int) -> Hypotheses:
     """Return the hypotheses that say the same of every row: -1 and 1, or each class."""
     offset = np.eye(columns) if columns > 1 else np.array([[-1.0], [1.0]])
     return Hypotheses(np.zeros((len(offset), features, columns)), offset)
-
-
-def plain(targets: Targets, features: int) -> Hypotheses:
-    """Return the constants to judge beside what is fitted: none where classes are balanced.
-
-    All constants then have one risk on sources of the same classes, and on others they would only
-    tell which classes those lack.
-    """
-    always = constants(features, targets.columns)
-    return always[:0] if targets.balanced else always
 
 
 def mixed(parts: Sequence[Statistics], weights: Sequence[float] | Array) -> Statistics:
@@ -200,20 +176,31 @@ def _ridge(mean: Array, covariance: Array, target: Array, cross: Array) -> Hypot
 
 
 def risks(targets: Targets, data: Data, hypotheses: Hypotheses) -> Array:
-    """Return mean losses on a source, and their squared standard errors, (2, P)."""
-    share, t = shares(data, targets.balanced), targets.code(data.y)
-    X = data.X.astype(np.float64)
-    found = np.empty((2, len(hypotheses)))
-    for part in _parts(len(hypotheses), 4 * len(data) * targets.columns):
-        found[:, part] = mean_losses(share, targets.losses(hypotheses[part].scores(X), t))
-    return found
+    """Return what `judged` does of linear hypotheses."""
+    X, t = data.X.astype(np.float64), targets.code(data.y)
+    found = [
+        judged(targets, data, targets.losses(hypotheses[part].scores(X), t))
+        for part in _parts(len(hypotheses), 4 * len(data) * targets.columns)
+    ]
+    return np.concatenate(found, axis=2)
 
 
-def mean_losses(share: Array, losses: Array) -> Array:
-    """Return means of losses (m, P), and their squared standard errors, (2, P)."""
-    mean = share @ losses
+def judged(targets: Targets, data: Data, losses: Array) -> Array:
+    """Return what a source says of hypotheses with losses (m, P), (S, 3, P).
+
+    Per stratum, each class by itself or all rows together: mean losses, their squared standard
+    errors, and how many rows of equal weight would have as large ones.
+    """
+    rows = np.ones((1, len(data)), dtype=np.bool_)
+    if targets.by_class:
+        rows = data.y == np.array(targets.classes)[:, None]
+    weight = rows * shares(data)
+    total = weight.sum(axis=1, keepdims=True)
+    share = weight / np.where(total > 0, total, 1)
+    mean, square = share @ losses, (share**2).sum(axis=1, keepdims=True)
     variance = np.maximum(share @ losses**2 - mean**2, 0)
-    return np.stack((mean, variance * (share @ share)))
+    size = np.broadcast_to((total > 0) / np.where(total > 0, square, 1), mean.shape)
+    return np.stack((mean, variance * square, size), axis=1)
 
 
 def _parts(count: int, size: int) -> Iterator[slice]:

@@ -33,14 +33,14 @@ class Targets:
         Class numbers in order; empty for real targets.
     centre, scale : float
         Real targets y become (y - centre) / scale, clipped to [-1, 1].
-    balanced : bool
-        Whether all classes that a source holds count alike there, whatever their shares.
+    by_class : bool
+        Whether sources are compared on each class by itself, so that their shares do not matter.
     """
 
     classes: tuple[int, ...] = ()
     centre: float = 0.0
     scale: float = 1.0
-    balanced: bool = False
+    by_class: bool = False
 
     @property
     def columns(self) -> int:

@@ -17,5 +17,5 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     # scikit-learn takes a second to import; workers that only solve need none of it.
     if name in _HOMES:
-        return vars(import_module(_HOMES[name]))[name]
+        return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'msl' has no attribute {name!r}")

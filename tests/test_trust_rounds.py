@@ -1,6 +1,8 @@
 """Trust on the path of a run: who is asked when, what is promised, what the books say."""
 
 import json
+import subprocess
+import sys
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -135,3 +137,20 @@ def test_clean_leaves_weights_a_table_and_a_page(tmp_path):
     page = (tmp_path / "out" / "trust.html").read_text(encoding="utf-8")
     assert "source-03" in page
     assert "http://" not in page.replace("http://www.w3.org", "")
+
+
+def test_clean_is_a_command_and_a_job(tmp_path):
+    for command in ("msl.cli", "msl_pipelines.clean"):
+        out = tmp_path / command
+        arguments = ["clean"] * (command == "msl.cli") + ["configs/trust.yaml", "--out", str(out)]
+        settings = ["--set", "cluster.workers=0", "--set", "tracking.uri=none"]
+        done = subprocess.run(
+            [sys.executable, "-m", command, *arguments, *settings],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert "whom to believe" in done.stdout
+        assert sorted(path.name for path in out.iterdir()) == [
+            "trust.csv",
+            "trust.html",
+            "weights.json",
+        ]

@@ -12,13 +12,22 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
+from distributed import Client
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy import sparse
 
+from msl import algorithms
+from msl.attacks import Backdoor
 from msl.attacks.base import DataAttack
+from msl.cluster import DaskExecutor, LocalExecutor
 from msl.errors import DataError, PlanError, UnknownNameError
+from msl.models.base import Model
+from msl.models.linear import Linear
+from msl.models.softmax import Softmax
 from msl.parts import describe
+from msl.rounds import Plan, train
 from msl.sources import (
     DATASETS,
     PARTITIONERS,
@@ -33,6 +42,7 @@ from msl.sources import (
     LoaderSource,
     Partitioner,
     PartitionSource,
+    PooledSource,
     Quantity,
     Source,
     dataset,
@@ -510,3 +520,130 @@ def test_labels_an_attack_cannot_take_are_refused(y: NDArray[Any], n_classes: in
         DataError, match=rf"'s': next_label needs class numbers 0\.\.{n_classes - 1}"
     ):
         CorruptedSource(ArraySource("s", X, y), NextLabel(), n_classes).load()
+
+
+# --- sparse rows ---
+
+FORMATS = [sparse.csr_matrix, sparse.csr_array, sparse.coo_array, sparse.csc_matrix]
+CSR = sparse.csr_array(X)
+CSR_FILE = {"data": CSR.data, "indices": CSR.indices, "indptr": CSR.indptr, "shape": CSR.shape}
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_sparse_rows_stay_sparse_and_equal_ones_share_a_digest(form: Any) -> None:
+    data = ArraySource("s", form(X.astype(np.float64)), Y, WEIGHT).load()
+    assert data.X.format == "csr"
+    assert data.X.dtype == np.float32
+    assert np.array_equal(data.X.toarray(), X)
+    info = info_of("s", data)
+    assert (info.rows, info.features) == (4, 3)
+    assert info.digest == info_of("s", ArraySource("s", CSR, Y, WEIGHT).load()).digest
+
+
+def test_one_form_for_duplicates_stored_zeros_and_wide_indices() -> None:
+    def digest(data: list[float], columns: list[int], starts: list[int]) -> str:
+        X = sparse.csr_array((data, columns, starts), shape=(2, 3))
+        X.indices, X.indptr = X.indices.astype(np.int64), X.indptr.astype(np.int64)
+        before = X.copy()
+        found = info_of("s", ArraySource("s", X, [0, 1]).load()).digest
+        assert np.array_equal(X.indices, before.indices)  # what the caller has stays as it is
+        return found
+
+    plain = digest([1, 3, 2], [0, 2, 1], [0, 2, 3])
+    assert digest([3, 0.5, 0.5, 0, 2], [2, 0, 0, 0, 1], [0, 3, 5]) == plain
+    assert digest([1, 3, 2], [0, 2, 0], [0, 2, 3]) != plain
+    assert digest([1, 3, 4], [0, 2, 1], [0, 2, 3]) != plain
+    assert digest([1, 3, 2], [0, 2, 1], [0, 1, 3]) != plain
+
+
+def test_rows_of_nothing_but_zeros_are_rows() -> None:
+    data = ArraySource("s", sparse.csr_array((4, 3)), Y).load()
+    assert (data.X.shape, data.X.nnz) == ((4, 3), 0)
+    assert info_of("s", data).rows == 4
+
+
+def test_bad_sparse_rows_are_refused_by_name() -> None:
+    bad = CSR.copy()
+    bad.data[-1] = np.inf
+    with pytest.raises(DataError, match=r"'s': NaN or Inf in row 3 of X"):
+        ArraySource("s", bad, Y).load()
+    with pytest.raises(DataError, match="has no rows"):
+        ArraySource("s", CSR[:0], Y[:0]).load()
+    with pytest.raises(DataError, match="4 rows need y of shape"):
+        ArraySource("s", CSR, Y[:2]).load()
+
+
+def test_sparse_rows_come_from_files_and_are_pooled() -> None:
+    file = FileSource("s", put("c.npz", npz(**CSR_FILE, y=Y, w=WEIGHT)), weight="w")
+    assert np.array_equal(file.load().X.toarray(), X)
+    both = PooledSource((file, ArraySource("t", X, Y, WEIGHT))).load()
+    assert both.X.format == "csr"
+    assert np.array_equal(both.X.toarray(), np.concatenate([X, X]))
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [({"indices": CSR.indices + 9}, "cannot read it"), ({"format": b"csc"}, "csc")],
+)
+def test_a_broken_sparse_file_is_refused(change: dict[str, Any], why: str) -> None:
+    source = FileSource("s", put("d.npz", npz(**(CSR_FILE | change), y=Y)))
+    with pytest.raises(DataError, match=rf"'s', file .*{why}"):
+        source.load()
+
+
+def test_sparse_rows_are_dealt_and_what_needs_dense_ones_says_so() -> None:
+    n = len(np.unique(X[:, 1]))
+    for part in (Iid(), ByColumn(1)):
+        dealt = zip(part.split(CSR, Y, n, 3), part.split(X, Y, n, 3), strict=True)
+        assert all(np.array_equal(one, two) for one, two in dealt)
+    with pytest.raises(PlanError, match="dense features"):
+        FeatureShift().transform(CSR, 0, 2, 3)
+    with pytest.raises(PlanError, match="dense rows"):
+        Backdoor().corrupt_data(ArraySource("s", CSR, Y).load(), 3)
+
+
+@pytest.mark.parametrize(
+    ("model", "algorithm"),
+    [
+        (Softmax(40, 3, l2=1e-2), "fedavg"),
+        (Softmax(40, 3, l2=1e-2), "lbfgs"),
+        (Softmax(40, 2), "fedsgd"),
+        (Linear(40, 3, criterion="modified_huber", l2=1e-2), "lbfgs"),
+        (Linear(40), "fedavg"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_sparse_rows_are_learned_from_as_dense_ones(
+    model: Model, algorithm: str, weighted: bool
+) -> None:
+    draw = np.random.default_rng(5)
+    rows = sparse.random(240, 40, 0.1, rng=draw, format="csr", dtype=np.float32)
+    z = rows @ draw.standard_normal((40, model.n_classes or 1))
+    y = z[:, 0] if model.n_classes is None else np.argmax(z, axis=1)
+    weight = np.arange(240) % 3 if weighted else None
+    found = []
+    for X in (rows, rows.toarray()):
+        sources = [
+            ArraySource(str(i), X[i::4], y[i::4], None if weight is None else weight[i::4])
+            for i in range(4)
+        ]
+        plan = Plan(model, algorithms.make(algorithm), rounds=12)
+        with LocalExecutor() as executor:
+            run = train(plan, sources, executor, held_out=ArraySource("h", X, y))
+        found.append((run.params, run.reports[-1].loss))
+    assert np.abs(found[1][0]).max() > 0.01
+    np.testing.assert_allclose(found[0][0], found[1][0], rtol=1e-3, atol=1e-5)
+    assert found[0][1] == pytest.approx(found[1][1], rel=1e-5)
+
+
+def test_sparse_rows_on_workers_give_the_same_bits(cluster: Client) -> None:
+    draw = np.random.default_rng(6)
+    X = sparse.random_array((120, 30), density=0.1, rng=draw, format="csr", dtype=np.float32)
+    y = np.asarray(X.sum(axis=1) > 1.4, np.int64)
+    sources = [ArraySource(str(i), X[i::3], y[i::3]) for i in range(3)]
+    plan = Plan(Softmax(30, 2), algorithms.make("lbfgs"), rounds=5)
+    with LocalExecutor() as here, DaskExecutor(cluster) as there:
+        one, two = (train(plan, sources, executor) for executor in (here, there))
+    assert np.array_equal(one.params, two.params)
+    assert [info.digest for info in one.sources] == [info.digest for info in two.sources]

@@ -123,7 +123,7 @@ def test_a_file_says_what_is_promised():
     assert config.plan().guarantee == Guarantee(delta=0.1, capacity=Norm(2.0, 3.0))
     assert config.plan().trust_every == 3
     assert Config.model_validate(raw | {"guarantee": None}).plan().guarantee is None
-    with pytest.raises(PlanError, match="guarantee: alpha=0.6"):
+    with pytest.raises(PlanError, match=r"guarantee: alpha=0\.6"):
         Config.model_validate(raw | {"guarantee": {"alpha": 0.6}}).plan()
 
 

@@ -113,6 +113,8 @@ class Backdoor(DataAttack):
         return tuple(range(self.features)) if isinstance(self.features, int) else self.features
 
     def _triggered(self, X: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[Any]:
+        if hasattr(X, "tocsr"):
+            raise PlanError("backdoor sets features of dense rows, these are sparse; densify them")
         columns = self._columns()
         if max(columns) >= X.shape[1]:
             raise PlanError(f"backdoor sets feature {max(columns)} but rows have {X.shape[1]}")

@@ -1,7 +1,7 @@
 """Linear models by loss: margins for classes, and generalised linear regression."""
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from msl.errors import DataError, PlanError
 from msl.models.base import Model
 from msl.models.losses import LOSSES, Huber, Loss, Poisson, Quantile
+from msl.models.penalty import L2, check_l2, penalty
 from msl.types import Layout, Vector
 
 __all__ = ["Linear"]
@@ -38,8 +39,9 @@ class Linear(Model):
         (z - y)^2 / 2; the same up to epsilon from y and linear beyond; the pinball loss; half the
         Poisson deviance of the mean exp(z); max(0, 1 - tz) with t = -1 or 1; and its smooth
         square, linear below a margin of -1 (Zhang, ICML 2004).
-    l2 : float
-        Adds l2 / 2 times the squared norm of the weights (not the biases) to the loss, >= 0.
+    l2 : float or tuple of float
+        Adds l2 / 2 times the squared norm of the weights (not the biases) to the loss, >= 0; a
+        tuple has one factor per feature.
     epsilon : float
         Where huber turns linear, in units of y, > 0.
     quantile : float
@@ -54,7 +56,7 @@ class Linear(Model):
     n_features: int
     n_classes: int | None = None
     criterion: str = "squared"
-    l2: float = 0.0
+    l2: L2 = 0.0
     epsilon: float = 1.35
     quantile: float = 0.5
     name: ClassVar[str] = "linear"
@@ -73,11 +75,16 @@ class Linear(Model):
                 f"linear needs n_features >= 1 and n_classes >= 2 (or none), "
                 f"got {self.n_features} and {self.n_classes}"
             )
-        if not (self.l2 >= 0 and self.epsilon > 0 and 0 < self.quantile < 1):
+        check_l2(self.name, self.l2, self.n_features)
+        if not (self.epsilon > 0 and 0 < self.quantile < 1):
             raise PlanError(
-                "linear needs l2 >= 0, epsilon > 0 and quantile in (0, 1), "
-                f"got {self.l2}, {self.epsilon} and {self.quantile}"
+                "linear needs epsilon > 0 and quantile in (0, 1), "
+                f"got {self.epsilon} and {self.quantile}"
             )
+
+    @cached_property
+    def _l2(self) -> NDArray[np.float32]:
+        return np.asarray(self.l2, np.float32)
 
     @property
     def _loss(self) -> Loss:
@@ -132,8 +139,7 @@ class Linear(Model):
         """Return the mean loss, summed over the outputs, plus the penalty, in float64."""
         z = self.decision(params, X).astype(np.float64)
         each = self._loss.value(z, self._targets(y)).sum(axis=1)
-        w = self._parts(params)[0].ravel().astype(np.float64)
-        return float(_shares(each, weight) @ each) + 0.5 * self.l2 * float(w @ w)
+        return float(_shares(each, weight) @ each) + penalty(self.l2, self._parts(params)[0])
 
     def gradient(
         self, params: Vector, X: Any, y: NDArray[Any], weight: NDArray[Any] | None = None
@@ -147,7 +153,7 @@ class Linear(Model):
         g_weight[:] = slope.astype(np.float32).T @ X
         g_bias[:] = slope.sum(axis=0)
         if self.l2:
-            g_weight += np.float32(self.l2) * self._parts(params)[0]
+            g_weight += self._l2 * self._parts(params)[0]
         return found
 
     def predict(self, params: Vector, X: Any) -> NDArray[Any]:

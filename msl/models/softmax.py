@@ -1,7 +1,7 @@
 """Multinomial logistic regression with its closed-form gradient."""
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from msl.errors import DataError, PlanError
 from msl.models.base import Model
+from msl.models.penalty import L2, check_l2, penalty
 from msl.types import Layout, Vector
 from msl_kernels.softmax import cross_entropy, residual
 
@@ -30,13 +31,14 @@ class Softmax(Model):
     ----------
     n_features, n_classes : int
         p >= 1 and C >= 2.
-    l2 : float
-        Adds l2 / 2 times the squared norm of the weights (not the biases) to the loss, >= 0.
+    l2 : float or tuple of float
+        Adds l2 / 2 times the squared norm of the weights (not the biases) to the loss, >= 0; a
+        tuple has one factor per feature.
     """
 
     n_features: int
     n_classes: int
-    l2: float = 0.0
+    l2: L2 = 0.0
     name: ClassVar[str] = "softmax"
 
     def __post_init__(self) -> None:
@@ -45,8 +47,11 @@ class Softmax(Model):
                 f"softmax needs n_features >= 1 and n_classes >= 2, "
                 f"got {self.n_features} and {self.n_classes}"
             )
-        if not self.l2 >= 0:
-            raise PlanError(f"l2 must be >= 0, got {self.l2}")
+        check_l2(self.name, self.l2, self.n_features)
+
+    @cached_property
+    def _l2(self) -> NDArray[np.float32]:
+        return np.asarray(self.l2, np.float32)
 
     @property
     def layout(self) -> Layout:
@@ -88,10 +93,8 @@ class Softmax(Model):
     ) -> float:
         """Return the mean cross entropy plus the penalty, in float64."""
         each = cross_entropy(self.decision(params, X), self._labels(y))
-        w = self._parts(params)[0].ravel().astype(np.float64)
-        penalty = 0.5 * self.l2 * float(w @ w) if self.l2 else 0.0
         mean = each.mean() if weight is None else np.average(each, weights=_checked(weight))
-        return float(mean) + penalty
+        return float(mean) + penalty(self.l2, self._parts(params)[0])
 
     def gradient(
         self, params: Vector, X: NDArray[Any], y: NDArray[Any], weight: NDArray[Any] | None = None
@@ -106,10 +109,10 @@ class Softmax(Model):
             p *= (share / share.sum()).astype(np.float32)[:, None]
         found = np.empty_like(params)
         g_weight, g_bias = self._parts(found)
-        np.matmul(p.T, X, out=g_weight)
+        g_weight[:] = p.T @ X  # not matmul(out=): X may be a sparse matrix
         np.add.reduce(p, axis=0, out=g_bias)
         if self.l2:
-            g_weight += np.float32(self.l2) * self._parts(params)[0]
+            g_weight += self._l2 * self._parts(params)[0]
         return found
 
     def predict(self, params: Vector, X: NDArray[Any]) -> NDArray[np.int64]:

@@ -19,8 +19,8 @@ class ArraySource(Source):
     ----------
     name : str
         What reports call it.
-    X : ndarray of shape (m, p)
-        Features.
+    X : ndarray or sparse matrix of shape (m, p)
+        Features; sparse ones stay sparse, as CSR.
     y : ndarray of shape (m,)
         Class numbers from 0, or real targets.
     weight : ndarray of shape (m,), optional
@@ -28,7 +28,7 @@ class ArraySource(Source):
     """
 
     name: str
-    X: NDArray[Any]
+    X: Any
     y: NDArray[Any]
     weight: NDArray[Any] | None = None
 

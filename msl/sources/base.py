@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from msl.errors import DataError
 from msl.types import Data, SourceInfo
 
-__all__ = ["Source", "check_data", "info_of"]
+__all__ = ["Source", "check_data", "info_of", "is_sparse"]
 
 
 class Source(ABC):
@@ -30,6 +30,8 @@ class Source(ABC):
 def check_data(name: str, X: Any, y: Any, weight: Any = None) -> Data:
     """Return float32 features, int64 or float32 targets and optional weights.
 
+    A sparse matrix of any SciPy format becomes a CSR array without duplicates or stored zeros.
+
     Raises
     ------
     DataError
@@ -37,27 +39,50 @@ def check_data(name: str, X: Any, y: Any, weight: Any = None) -> Data:
         the source.
     """
     try:
-        X, y = np.ascontiguousarray(X, dtype=np.float32), np.asarray(y)
+        X, y = (_csr(X) if is_sparse(X) else np.ascontiguousarray(X, np.float32)), np.asarray(y)
         weight = None if weight is None else np.ascontiguousarray(weight, dtype=np.float32)
     except (TypeError, ValueError) as error:
         raise DataError(f"source {name!r}: X, y and weight must be numbers: {error}") from error
     if X.ndim != 2:
         raise DataError(f"source {name!r}: X must have shape (rows, features), got {X.shape}")
-    if not len(X):
+    if not X.shape[0]:
         raise DataError(f"source {name!r} has no rows; drop it or give it at least one")
-    if y.shape != (len(X),):
-        raise DataError(
-            f"source {name!r}: {len(X)} rows need y of shape ({len(X)},), got {y.shape}"
-        )
-    finite = np.isfinite(X).all(axis=1)
-    if not finite.all():
-        raise DataError(f"source {name!r}: NaN or Inf in row {int(np.argmin(finite))} of X")
+    if y.shape != (m := X.shape[0],):
+        raise DataError(f"source {name!r}: {m} rows need y of shape ({m},), got {y.shape}")
+    if (row := _not_finite(X)) is not None:
+        raise DataError(f"source {name!r}: NaN or Inf in row {row} of X")
     y = _targets(name, y)
     if weight is not None and (
         weight.shape != y.shape or not np.isfinite(weight).all() or weight.min() < 0
     ):
         raise DataError(f"source {name!r}: weights must be ({len(y)},), finite and >= 0")
     return Data(X, y, weight)
+
+
+def is_sparse(X: Any) -> bool:
+    """Return whether X is a matrix of scipy.sparse, without importing it: few runs need it."""
+    return hasattr(X, "tocsr")
+
+
+def _csr(X: Any) -> Any:
+    """Return X as a float32 CSR array in the one form that equal matrices share."""
+    from scipy.sparse import csr_array
+
+    rows = csr_array(X, dtype=np.float32)
+    if not rows.has_canonical_format or not rows.data.all():
+        rows = rows.copy()  # the caller's arrays may lie below
+        rows.sum_duplicates()
+        rows.eliminate_zeros()
+    return rows
+
+
+def _not_finite(X: Any) -> int | None:
+    """Return the first row with a NaN or Inf, None when there is none."""
+    if is_sparse(X):
+        wrong = np.flatnonzero(~np.isfinite(X.data))
+        return int(np.searchsorted(X.indptr, wrong[0], side="right")) - 1 if len(wrong) else None
+    finite = np.isfinite(X).all(axis=1)
+    return None if finite.all() else int(np.argmin(finite))
 
 
 def _targets(name: str, y: NDArray[Any]) -> NDArray[Any]:
@@ -72,7 +97,11 @@ def _targets(name: str, y: NDArray[Any]) -> NDArray[Any]:
 
 def info_of(name: str, data: Data, place: str = "") -> SourceInfo:
     """Return name, size, classes and a SHA-256 digest of the rows; no row itself."""
-    digest = sha256(data.X.data)
+    X: Any = data.X
+    digest = sha256(X.data)  # the rows, or what a CSR matrix stores of them
+    if is_sparse(X):
+        for part in (X.shape, X.indptr, X.indices):
+            digest.update(np.asarray(part, np.int64).data)  # SciPy chooses 32 or 64 bits
     digest.update(np.ascontiguousarray(data.y).data)
     if data.weight is not None:
         digest.update(data.weight.data)

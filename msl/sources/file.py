@@ -26,8 +26,10 @@ Columns: TypeAlias = Callable[[list[str]], Any]
 class FileSource(Source):
     """Rows of an npz, csv or parquet file, read on the worker.
 
-    An npz file holds the features in one array ``X`` and the target in an array of its own; a
-    table has a numeric column per feature, without nulls. Nothing in a file is unpickled.
+    An npz file holds the features in one array ``X``, or a CSR matrix in the arrays ``data``,
+    ``indices``, ``indptr`` and ``shape`` that scipy.sparse.save_npz writes, and the target in an
+    array of its own; a table has a numeric column per feature, without nulls. Nothing in a file is
+    unpickled.
 
     Parameters
     ----------
@@ -142,7 +144,26 @@ _NUMERIC = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean)
 
 def _open_npz(stream: Any) -> tuple[list[str], Columns]:
     arrays = np.load(stream, allow_pickle=False)
-    return list(arrays), lambda names: {name: arrays[name] for name in names}
+    if "X" in arrays or not all(part in arrays for part in _CSR):
+        return list(arrays), lambda names: {name: arrays[name] for name in names}
+    others = [name for name in arrays if name not in _CSR]
+    return [*others, "X"], lambda names: {
+        name: _read_csr(arrays) if name == "X" else arrays[name] for name in names
+    }
+
+
+_CSR = ("data", "indices", "indptr", "shape")
+
+
+def _read_csr(arrays: Any) -> Any:
+    from scipy.sparse import csr_array
+
+    data, indices, indptr, shape = (arrays[part] for part in _CSR)
+    if (kind := bytes(arrays["format"]) if "format" in arrays else b"csr") != b"csr":
+        raise ValueError(f"its sparse matrix is {kind.decode()}, must be csr")
+    matrix = csr_array((data, indices, indptr), shape=tuple(shape.tolist()))
+    matrix.check_format(full_check=True)  # indices of a broken file would lead out of the arrays
+    return matrix
 
 
 def _open_csv(stream: Any) -> tuple[list[str], Columns]:

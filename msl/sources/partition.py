@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from msl.errors import PlanError
 from msl.random import derive, generator
+from msl.sources.base import is_sparse
 
 __all__ = ["ByColumn", "Dirichlet", "FeatureShift", "Iid", "Partitioner", "Quantity"]
 
@@ -163,6 +164,8 @@ class FeatureShift(Partitioner):
 
     def transform(self, X: NDArray[Any], rank: int, n: int, key: int) -> NDArray[Any]:
         """Return turned and scaled features, in the dtype of X."""
+        if is_sparse(X):
+            raise PlanError(f"{self.name} turns dense features; take another partitioner for CSR")
         draw = generator(derive(key, "shift", rank))
         turn = np.deg2rad(draw.uniform(-self.angle, self.angle))
         factor = draw.uniform(1 - self.scale, 1 + self.scale)
@@ -191,7 +194,9 @@ class ByColumn(Partitioner):
         """Return the place of each row's value among the distinct values; n must be their count."""
         if not 0 <= self.column < X.shape[1]:
             raise PlanError(f"{self.name}: no column {self.column}, X has 0..{X.shape[1] - 1}")
-        values, owner = np.unique(X[:, self.column], return_inverse=True)
+        column: Any = X[:, [self.column]]
+        column = (column.toarray() if is_sparse(X) else column)[:, 0]
+        values, owner = np.unique(column, return_inverse=True)
         if len(values) != n:
             raise PlanError(
                 f"{self.name}: column {self.column} has {len(values)} distinct values and makes "

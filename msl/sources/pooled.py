@@ -1,10 +1,12 @@
 """All rows in one place: what federated learning avoids, and the yardstick for it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from msl.sources.base import Source, check_data
+from msl.sources.base import Source, check_data, is_sparse
 from msl.types import Data
 
 __all__ = ["PooledSource"]
@@ -18,7 +20,7 @@ class PooledSource(Source):
     name: str = "pooled"
 
     def load(self) -> Data:
-        """Return the rows of all sources, in their order."""
+        """Return the rows of all sources, in their order; sparse when those of one source are."""
         parts = [source.load() for source in self.sources]
         weight = None
         if any(part.weight is not None for part in parts):
@@ -27,7 +29,16 @@ class PooledSource(Source):
             )
         return check_data(
             self.name,
-            np.concatenate([p.X for p in parts]),
+            _stacked([p.X for p in parts]),
             np.concatenate([p.y for p in parts]),
             weight,
         )
+
+
+def _stacked(parts: Sequence[Any]) -> Any:
+    """Return rows below each other; a few dense ones do not make the others dense."""
+    if not any(is_sparse(X) for X in parts):
+        return np.concatenate(parts)
+    from scipy.sparse import csr_array, vstack
+
+    return vstack([csr_array(X) for X in parts], format="csr")

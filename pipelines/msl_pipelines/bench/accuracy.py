@@ -6,8 +6,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from msl.cluster import LocalExecutor
 from msl.cell import run_cell
+from msl.cluster import LocalExecutor
 from msl.config import load_config
 from msl.tracking import NullTracker
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import yaml
@@ -12,6 +13,7 @@ from msl.ledger import Ledger
 from msl.plan import Plan
 from msl.report_plots import bound_and_reality, trust_over_rounds
 from msl.rounds import Result, train
+from msl.sources.base import is_sparse
 from msl.tracking import Tracker, make_tracker, note_of
 from msl.types import Report
 
@@ -95,7 +97,9 @@ def run_cell(
         tracker.log_figure("trust.png", trust_over_rounds(result.reports, names, plan.corrupted))
     if result.ledger.verdict.filtered:
         tracker.log_figure("bound.png", bound_and_reality(result.reports))
-    example = held_out.load().X[:5] if held_out else np.zeros((1, 1), np.float32)
+    example: Any = held_out.load().X[:5] if held_out else np.zeros((1, 1), np.float32)
+    if is_sparse(example):
+        example = example.toarray()
     tracker.log_model(plan.model, result.params, example)
     return result
 

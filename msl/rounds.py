@@ -23,6 +23,7 @@ from msl.random import derive, generator
 from msl.sources.base import Source, info_of
 from msl.tracking import active_tracker
 from msl.tracking.base import Tracker
+from msl.trust.all import TrustAll
 from msl.trust.base import Held, TrustReport
 from msl.types import Report, SourceInfo, Vector
 
@@ -122,6 +123,12 @@ def set_stage(
     sources_held = [
         Held(rank, info, held[where[rank]], where[rank]) for rank, info in enumerate(infos)
     ]
+    if not isinstance(plan.trust, TrustAll) and any(info.sparse for info in infos):
+        raise DataError(
+            f"trust rule {plan.trust.name} compares dense rows, source "
+            f"{next(info.name for info in infos if info.sparse)!r} has sparse ones: load them dense, "
+            "or believe all of them"
+        )
     verdict = plan.trust.weigh(sources_held, executor)
     capacity = _capacity(plan, held, infos, executor)
     return Stage(plan, executor, held, ranks, infos, root, judged, verdict, capacity)

@@ -51,7 +51,7 @@ class Data:
 
     Parameters
     ----------
-    X : ndarray of shape (m, p)
+    X : ndarray or csr_array of shape (m, p)
         Features, float32 and finite.
     y : ndarray of shape (m,)
         Class numbers 0..C-1 (int64), or real targets (float32).
@@ -77,6 +77,7 @@ class SourceInfo:
     classes: tuple[int, ...]
     digest: str
     place: str = ""
+    sparse: bool = False
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+from scipy import sparse
 from tasks import blob, blobs, held_out, plan
 
 from msl.aggregators import Mean
@@ -17,10 +18,10 @@ from msl.cleaning import clean
 from msl.cluster import LocalExecutor
 from msl.codecs import Identity
 from msl.config import Config, load_config
-from msl.errors import PlanError
+from msl.errors import DataError, PlanError
 from msl.models.torch_mlp import Mlp
 from msl.rounds import train
-from msl.sources import LoaderSource
+from msl.sources import ArraySource, LoaderSource
 from msl.trust import PacFilter, TrustReport, TrustRule
 
 CALM = {"attack": None, "corrupted": (), "codec": Identity(), "aggregator": Mean()}
@@ -125,6 +126,14 @@ def test_a_file_says_what_is_promised():
     assert Config.model_validate(raw | {"guarantee": None}).plan().guarantee is None
     with pytest.raises(PlanError, match=r"guarantee: alpha=0\.6"):
         Config.model_validate(raw | {"guarantee": {"alpha": 0.6}}).plan()
+
+
+def test_sparse_rows_are_not_compared():
+    X, y = blob(1)
+    sources = [*blobs(2), ArraySource("thin", sparse.csr_array(X), y)]
+    with pytest.raises(DataError, match="compares dense rows, source 'thin' has sparse ones"):
+        run(plan(**CALM, trust=PacFilter()), sources)
+    assert len(run(plan(**CALM), sources).reports) == 6
 
 
 def test_clean_leaves_weights_a_table_and_a_page(tmp_path):

@@ -107,5 +107,11 @@ def info_of(name: str, data: Data, place: str = "") -> SourceInfo:
         digest.update(data.weight.data)
     classes = np.unique(data.y).tolist() if data.y.dtype.kind == "i" else []
     return SourceInfo(
-        name, len(data), data.X.shape[1], tuple(classes), digest.hexdigest()[:16], place
+        name,
+        len(data),
+        data.X.shape[1],
+        tuple(classes),
+        digest.hexdigest()[:16],
+        place,
+        is_sparse(X),
     )

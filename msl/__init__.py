@@ -3,15 +3,24 @@
 from importlib import import_module
 from typing import Any
 
-__all__ = ["MultiSourceClassifier", "SourceFilter", "__version__", "autolog", "compare"]
 __version__ = "0.1.0"
 
+_ESTIMATORS = (
+    "FederatedScaler",
+    "HistoryDisplay",
+    "MultiSourceClassifier",
+    "MultiSourceRegressor",
+    "MultiSourceTorchClassifier",
+    "MultiSourceTorchRegressor",
+    "SourceFilter",
+    "TrustDisplay",
+)
 _HOMES = {
-    "MultiSourceClassifier": "msl.estimators",
-    "SourceFilter": "msl.estimators",
+    **dict.fromkeys(_ESTIMATORS, "msl.estimators"),
     "autolog": "msl.tracking",
     "compare": "msl.comparison",
 }
+__all__ = ["__version__", *_HOMES]
 
 
 def __getattr__(name: str) -> Any:

@@ -29,7 +29,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from msl.aggregators import GeometricMedian, Mean, Median
+from msl.aggregators import GeometricMedian, Mean, Median, TrimmedMean
 from msl.algorithms import FedAvg
 from msl.codecs import ErrorFeedback, MaxMin, TopK
 from msl.estimators import MultiSourceClassifier, MultiSourceRegressor
@@ -54,15 +54,14 @@ def _no_current_client(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-@pytest.mark.filterwarnings("ignore:overflow encountered in scalar divide")
 @parametrize_with_checks(
     [
         MultiSourceClassifier(),
-        MultiSourceClassifier("hinge"),
+        MultiSourceClassifier("hinge", rounds=100),
         MultiSourceClassifier("modified_huber", n_sources=3, aggregator="median"),
         MultiSourceRegressor(),
         MultiSourceRegressor("huber"),
-        MultiSourceRegressor("quantile"),
+        MultiSourceRegressor("quantile", rounds=100),
         MultiSourceRegressor("poisson"),
     ],
     expected_failed_checks=lambda _: WEIGHTS,
@@ -97,7 +96,7 @@ def test_default_settings_reach_logistic_regression(name: str, scaled: bool) -> 
     def objective(model: Any) -> float:
         return log_loss(y, model.predict_proba(X)) + (model.coef_**2).sum() / 2 / len(y)
 
-    assert objective(ours) == pytest.approx(objective(theirs), rel=1e-6 if scaled else 2e-3)
+    assert objective(ours) == pytest.approx(objective(theirs), rel=1e-6 if scaled else 1e-4)
 
 
 @pytest.mark.parametrize("scaled", [False, True])
@@ -294,8 +293,13 @@ def test_settings_of_parts_are_parameters() -> None:
     deep = MultiSourceClassifier(codec=ErrorFeedback(TopK(0.1)))
     assert deep.set_params(codec__codec__density=0.2).codec == ErrorFeedback(TopK(0.2))
     assert clone(deep).codec == deep.codec
-    with pytest.raises(ValueError, match="maxmin has no setting 'bit'; it has: bits"):
-        MultiSourceClassifier(codec="maxmin").set_params(codec__bit=2)
+    assert deep.get_params()["codec__codec__density"] == 0.2
+    assert deep.set_params(codec__codec="maxmin").codec == ErrorFeedback(MaxMin())
+    clf.set_params(aggregator="trimmed_mean", aggregator__f=2)  # which needs to be told
+    assert clf.aggregator == TrimmedMean(f=2)
+    for codec in ("maxmin", MaxMin()):
+        with pytest.raises(ValueError, match=r"maxmin.* bit; it (has|takes): bits"):
+            MultiSourceClassifier(codec=codec).set_params(codec__bit=2)
     with pytest.raises(ValueError, match="Invalid parameter 'rate'"):
         clf.set_params(rate=3)
 

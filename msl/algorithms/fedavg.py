@@ -17,6 +17,8 @@ __all__ = ["FedAvg"]
 
 # Rows on which a source states its loss: enough for a report, cheap beside an epoch.
 LOSS_ROWS = 1024
+# Rows of the epochs that go into one call: their order is drawn before.
+CALL_ROWS = 1 << 16
 
 
 def loss_of(model: Model, params: Vector, source: Data) -> float:
@@ -72,25 +74,21 @@ class LocalSgd(LocalSolver):
             When the local parameters are no longer finite.
         """
         settings, model, source = self.settings, self.model, present(source)
-        local, rate = params.copy(), np.float32(-settings.rate(round))
         m = len(source)
         batch = min(settings.batch or m, m)
-        draw = generator(key)
-        left = settings.steps or settings.epochs * -(-m // batch)
+        epoch = -(-m // batch)
+        draw, local, left = generator(key), params, settings.steps or settings.epochs * epoch
         while left > 0:
-            order = draw.permutation(m)
-            for start in range(0, m, batch)[:left]:
-                # A full batch needs no copy of the rows, and their order does not matter.
-                rows = order[start : start + batch] if batch < m else slice(None)
-                weight = None if source.weight is None else source.weight[rows]
-                gradient = model.gradient(local, source.X[rows], source.y[rows], weight)
-                gradient *= rate
-                local += gradient
-                left -= 1
+            passes = min(-(-left // epoch), -(-CALL_ROWS // m))
+            order = np.concatenate([draw.permutation(m) for _ in range(passes)])
+            steps = min(left, passes * epoch)
+            local = model.local_sgd(
+                local, source, order, batch=batch, steps=steps, rate=settings.rate(round)
+            )
+            left -= steps
         if not np.isfinite(local).all():
             raise DataError("local training diverged: lower the algorithm's lr")
-        local -= params
-        return Update(local, rows_of(source), loss_of(model, params, source)), memory
+        return Update(local - params, rows_of(source), loss_of(model, params, source)), memory
 
 
 @dataclass(frozen=True)

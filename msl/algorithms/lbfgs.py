@@ -106,7 +106,8 @@ class QuasiNewton(ServerRule):
         move = _newton(pairs, gradient, self.settings.lr / max(1.0, norm))
         move *= -pace.rate * stretch
         longest = GROWTH * length(before.move)
-        move *= min(1.0, longest / max(length(move), np.finfo(float).tiny))
+        if (far := length(move)) > longest:
+            move *= longest / far
         largest = max(norm, before.largest)
         return Place(params, gradient, norm, largest, move.astype(np.float32), pace, pairs, stretch)
 

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from msl.types import Layout, Vector
+from msl.types import Data, Layout, Vector
 
 __all__ = ["Model"]
 
@@ -39,6 +39,39 @@ class Model(ABC):
         self, params: Vector, X: NDArray[Any], y: NDArray[Any], weight: NDArray[Any] | None = None
     ) -> Vector:
         """Return the gradient of `loss` in the parameters, shape (d,) float32."""
+
+    def local_sgd(
+        self,
+        params: Vector,
+        source: Data,
+        order: NDArray[np.int64],
+        *,
+        batch: int,
+        steps: int,
+        rate: float,
+    ) -> Vector:
+        """Return where mini-batch SGD ends, a fresh array; a model may know a faster way.
+
+        Parameters
+        ----------
+        order : ndarray of shape (epochs * m,)
+            Rows of each epoch in their order; a batch does not reach into the next epoch.
+        batch, steps : int
+            Rows per step, 1..m, and how many steps the order is good for.
+        rate : float
+            Learning rate.
+        """
+        local, m, first = params.copy(), len(source), 0
+        for _ in range(steps):
+            last = min(first + batch, first - first % m + m)
+            # A full batch needs no copy of the rows, and their order does not matter.
+            rows = order[first:last] if batch < m else slice(None)
+            weight = None if source.weight is None else source.weight[rows]
+            gradient = self.gradient(local, source.X[rows], source.y[rows], weight)
+            gradient *= np.float32(-rate)
+            local += gradient
+            first = last
+        return local
 
     @abstractmethod
     def predict(self, params: Vector, X: NDArray[Any]) -> NDArray[Any]:

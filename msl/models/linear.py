@@ -139,7 +139,8 @@ class Linear(Model):
         """Return the mean loss, summed over the outputs, plus the penalty, in float64."""
         z = self.decision(params, X).astype(np.float64)
         each = self._loss.value(z, self._targets(y)).sum(axis=1)
-        return float(_shares(each, weight) @ each) + penalty(self.l2, self._parts(params)[0])
+        w = self._parts(params)[0]
+        return float(_shares(each, weight) @ each) + penalty(self.l2, self._l2, w)
 
     def gradient(
         self, params: Vector, X: Any, y: NDArray[Any], weight: NDArray[Any] | None = None

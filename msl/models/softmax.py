@@ -10,10 +10,14 @@ from numpy.typing import NDArray
 from msl.errors import DataError, PlanError
 from msl.models.base import Model
 from msl.models.penalty import L2, check_l2, penalty
-from msl.types import Layout, Vector
+from msl.types import Data, Layout, Vector
 from msl_kernels.softmax import cross_entropy, residual
+from msl_kernels.softmax_sgd import softmax_sgd
 
 __all__ = ["Softmax"]
+
+_LARGE = 256
+"""Rows from which a step is worth the calls of an array library."""
 
 
 @lru_cache(maxsize=64)
@@ -94,7 +98,8 @@ class Softmax(Model):
         """Return the mean cross entropy plus the penalty, in float64."""
         each = cross_entropy(self.decision(params, X), self._labels(y))
         mean = each.mean() if weight is None else np.average(each, weights=_checked(weight))
-        return float(mean) + penalty(self.l2, self._parts(params)[0])
+        w = self._parts(params)[0]
+        return float(mean) + penalty(self.l2, self._l2, w)
 
     def gradient(
         self, params: Vector, X: NDArray[Any], y: NDArray[Any], weight: NDArray[Any] | None = None
@@ -114,6 +119,32 @@ class Softmax(Model):
         if self.l2:
             g_weight += self._l2 * self._parts(params)[0]
         return found
+
+    def local_sgd(
+        self,
+        params: Vector,
+        source: Data,
+        order: NDArray[np.int64],
+        *,
+        batch: int,
+        steps: int,
+        rate: float,
+    ) -> Vector:
+        """Return where mini-batch SGD ends: in one call when rows are dense and batches small."""
+        X: Any = source.X
+        if batch >= _LARGE or type(X) is not np.ndarray or X.shape[1:] != (self.n_features,):
+            return super().local_sgd(params, source, order, batch=batch, steps=steps, rate=rate)
+        return softmax_sgd(
+            params,
+            np.ascontiguousarray(X, np.float32),
+            self._labels(source.y).astype(np.int64, copy=False),
+            order,
+            batch=batch,
+            steps=steps,
+            rate=rate,
+            weight=source.weight,
+            l2=np.broadcast_to(self._l2, self.n_features) if self.l2 else None,
+        )
 
     def predict(self, params: Vector, X: NDArray[Any]) -> NDArray[np.int64]:
         """Return class numbers; ties go to the lower one."""

@@ -22,6 +22,8 @@ from msl.types import Data
 __all__ = ["Prepared", "Scaling", "Told", "survey"]
 
 Array = NDArray[Any]
+BLOCK = 1 << 16
+"""Numbers scaled at a time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,13 +126,23 @@ class Scaling:
     def features(self, X: Any) -> Any:
         """Return scaled columns, float32; sparse rows stay sparse."""
         if not is_sparse(X):
-            return ((X - self.center) / self.scale).astype(np.float32)
+            return self._dense(X)
         if self.center.any():
             # Learned from dense rows: these are asked about as if they were.
             return self.features(X.toarray())
         found = X.astype(np.float64)
         found.data /= self.scale[found.indices]
         return found.astype(np.float32)
+
+    def _dense(self, X: Any) -> NDArray[np.float32]:
+        """Scale in float64, a block that fits a cache at a time."""
+        found = np.empty(X.shape, np.float32)
+        step = max(1, BLOCK // max(1, X.shape[1]))
+        for start in range(0, len(X), step):
+            block = X[start : start + step] - self.center
+            block /= self.scale
+            found[start : start + step] = block
+        return found
 
     def targets(self, y: Any) -> Any:
         """Return scaled real targets, float32."""

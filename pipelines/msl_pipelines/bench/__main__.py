@@ -2,7 +2,7 @@
 
 import sys
 
-from msl_pipelines.bench import accuracy, aggregators, codecs, kernels, rounds, tracking
+from msl_pipelines.bench import accuracy, aggregators, codecs, estimators, kernels, rounds, tracking
 
 PARTS = {
     "rounds": rounds.main,
@@ -11,6 +11,7 @@ PARTS = {
     "accuracy": accuracy.main,
     "aggregators": aggregators.main,
     "tracking": tracking.main,
+    "estimators": estimators.main,
 }
 
 

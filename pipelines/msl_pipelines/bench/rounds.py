@@ -1,6 +1,6 @@
 """Rounds per second with 1,000 sources, beside a plain in-process NumPy loop in the same run.
 
-The workload is FLUTE's LR_MNIST shape: 1,000 sources of 60 samples, 10 or 50 drawn per round,
+The workload is FLUTE's LR_MNIST shape: 1,000 sources of 60 samples, 10, 50 or all drawn per round,
 softmax regression 784 -> 10, local batch 10, one local epoch, learning rate 0.03. The loop does
 the same local training and averages; it has no workers, no payloads, no reports, no tracking.
 """
@@ -26,7 +26,9 @@ from msl.tracking import Tracker, make_tracker
 from msl.types import Report
 
 SOURCES, ROWS, FEATURES, CLASSES = 1000, 60, 784, 10
-BATCH, RATE, ROUNDS, WARM_UP = 10, 0.03, 200, 20
+BATCH, RATE = 10, 0.03
+ROUNDS = {10: 400, 50: 200, SOURCES: 40}
+"""Rounds by sources drawn; the first tenth warms up."""
 
 __all__ = ["load_rows", "main"]
 
@@ -53,7 +55,7 @@ def plain_loop(per_round: int) -> list[float]:
     W: NDArray[Any] = np.zeros((FEATURES, CLASSES), np.float32)
     b: NDArray[Any] = np.zeros(CLASSES, np.float32)
     draw, seconds = np.random.default_rng(0), []
-    for _ in range(ROUNDS):
+    for _ in range(ROUNDS[per_round]):
         start = perf_counter()
         sum_W, sum_b = np.zeros_like(W), np.zeros_like(b)
         for rank in draw.choice(SOURCES, per_round, replace=False):
@@ -74,7 +76,7 @@ def plain_loop(per_round: int) -> list[float]:
             sum_b += c
         W, b = sum_W / per_round, sum_b / per_round
         seconds.append(perf_counter() - start)
-    return seconds[WARM_UP:]
+    return seconds[len(seconds) // 10 :]
 
 
 def our_rounds(executor: Executor, tracker: Tracker, per_round: int) -> list[Report]:
@@ -82,14 +84,14 @@ def our_rounds(executor: Executor, tracker: Tracker, per_round: int) -> list[Rep
     plan = Plan(
         model=Softmax(FEATURES, CLASSES),
         algorithm=FedAvg(epochs=1, batch=BATCH, lr=RATE),
-        rounds=ROUNDS,
+        rounds=ROUNDS[per_round],
         per_round=per_round,
         evaluate_every=20,
     )
     sources = [LoaderSource(f"s{rank:04d}", load_rows, (rank,)) for rank in range(SOURCES)]
     held_out = LoaderSource("held_out", load_rows, (SOURCES,))
     result = train(plan, sources, executor, held_out=held_out, tracker=tracker)
-    return list(result.reports[WARM_UP:])
+    return list(result.reports[len(result.reports) // 10 :])
 
 
 def main() -> None:
@@ -99,7 +101,7 @@ def main() -> None:
         table.add_column(column, justify="left" if column == "system" else "right")
     with TemporaryDirectory() as folder:
         uri = f"sqlite:///{Path(folder) / 'bench.db'}"
-        for per_round in (10, 50):
+        for per_round in ROUNDS:
             with LocalExecutor() as local:
                 loop = float(np.median(plain_loop(per_round)))
                 table.add_row(str(per_round), "plain NumPy loop", f"{1 / loop:.0f}", "1.00")

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from msl.checkpoints.base import Checkpoints
 from msl.cluster.base import Executor
 from msl.config import Config
 from msl.ledger import Ledger
@@ -79,8 +80,15 @@ def run_cell(
     executor: Executor,
     tracker: Tracker,
     on_report: Callable[[Report], None] | None = None,
+    checkpoints: Checkpoints | None = None,
+    resume: bool = False,
 ) -> Result:
-    """Train one configuration and leave model, books and pictures with the tracker."""
+    """Train one configuration and leave model, books and pictures with the tracker.
+
+    Its checkpoints go to a folder named after the tracker's run, unless another one is given; with
+    `resume` it goes on from the last of them.
+    """
+    checkpoints = checkpoints or config.checkpoint.of(tracker.run_id)
     plan, held_out = config.plan(), config.held_out()
     result = train(
         plan,
@@ -89,7 +97,9 @@ def run_cell(
         held_out=held_out,
         tracker=tracker,
         on_report=on_report,
-        checkpoint_every=config.tracking.checkpoint_every,
+        log_model_every=config.tracking.log_model_every,
+        checkpoints=checkpoints,
+        resume=resume,
     )
     leave_books(tracker, result.ledger, plan.corrupted)
     if result.ledger.verdict.discrepancy is not None:

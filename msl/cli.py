@@ -14,6 +14,7 @@ from rich.table import Table
 
 from msl import aggregators, algorithms, attacks, codecs, collectives, models, sources, trust
 from msl.cell import run_cell, tracked
+from msl.checkpoints.base import Checkpoints, run_of
 from msl.cleaning import clean
 from msl.cluster import Executor, open_executor
 from msl.codecs.facts import facts
@@ -52,15 +53,28 @@ Changes = Annotated[
 ]
 
 
+Resume = Annotated[
+    str | None, typer.Option(help="A run to go on with: its id, or the folder of its checkpoints.")
+]
+
+
 @app.command()
-def run(file: File, scheduler: Scheduler = None, set_: Changes = None) -> None:
+def run(
+    file: File, scheduler: Scheduler = None, set_: Changes = None, resume: Resume = None
+) -> None:
     """Train one model and track every round."""
     config = load_config(file, set_ or ())
     console = Console()
+    checkpoints, run_id = _resumed(config, resume) if resume else (None, None)
     with _executor(config, scheduler) as executor, Progress(console) as progress:
         on_report = progress.start(config.name, config.rounds)
-        with tracked(config, config.name, config.plan()) as tracker:
-            result = run_cell(config, executor, tracker, on_report)
+        with tracked(config, config.name, config.plan(), resume=run_id) as tracker:
+            checkpoints = checkpoints or config.checkpoint.of(tracker.run_id)
+            if checkpoints:
+                console.print(f"checkpoints: {checkpoints.folder}", soft_wrap=True)
+            result = run_cell(
+                config, executor, tracker, on_report, checkpoints, resume=resume is not None
+            )
     if config.held_out() is not None:
         console.print(table_of([Outcome.of(config.name, result.reports)]))
     _where(console, config)
@@ -146,6 +160,15 @@ def list_(
                 known = facts(part) if issubclass(part, codecs.Codec) else ()
                 lines.add_row(f"  {name}", *known, escape(summary(part)))
             console.print(lines)
+
+
+def _resumed(config: Config, resume: str) -> tuple[Checkpoints, str | None]:
+    """Return the checkpoints that a run id or a folder means, and the run to go on tracking."""
+    if config.checkpoint.every is None:
+        raise PlanError("--resume: set checkpoint.every, as in the run that is resumed")
+    is_folder = "/" in resume or Path(resume).is_dir()
+    folder = resume if is_folder else f"{config.checkpoint.folder}/{resume}"
+    return Checkpoints(folder, config.checkpoint.every, config.checkpoint.keep), run_of(folder)
 
 
 @contextmanager

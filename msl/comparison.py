@@ -227,7 +227,7 @@ def _run_all(
 
 def digest_of(config: Config) -> str:
     """Return what two runs of the same comparison have in common; the store does not count."""
-    text = json.dumps(config.model_dump(exclude={"tracking", "cluster"}), sort_keys=True)
+    text = json.dumps(config.model_dump(exclude={"tracking", "cluster", "checkpoint"}), sort_keys=True)
     return sha256(text.encode()).hexdigest()[:16]
 
 

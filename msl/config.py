@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from importlib import import_module
 from pathlib import Path
+from secrets import token_hex
+from time import strftime
 from typing import Any, Literal
 
 import yaml
@@ -12,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from msl import aggregators, algorithms, attacks, bounds, codecs, collectives, models, trust
 from msl import sources as sources_family
 from msl.bounds.guarantee import Guarantee
+from msl.checkpoints.base import Checkpoints
 from msl.errors import PlanError
 from msl.plan import Plan
 from msl.random import derive, generator
@@ -70,7 +73,7 @@ class TrackingConfig(_Strict):
     """Where rounds are tracked, and what else is kept.
 
     `uri`: an MLflow store, ``jsonl:FOLDER`` for plain files, or ``none``. `spool`: where rounds
-    wait for a server that is away. `checkpoint_every`: rounds between two models that are kept.
+    wait for a server that is away. `log_model_every`: rounds between two models that are kept.
     `registered_name`: a name in MLflow's registry for the final model. `system_metrics`: MLflow's own,
     of the driver.
     """
@@ -78,9 +81,28 @@ class TrackingConfig(_Strict):
     uri: str = "sqlite:///runs/mlflow.db"
     experiment: str = "msl"
     spool: str | None = None
-    checkpoint_every: int | None = Field(default=None, ge=1)
+    log_model_every: int | None = Field(default=None, ge=1)
     registered_name: str | None = None
     system_metrics: bool = False
+
+
+class CheckpointConfig(_Strict):
+    """Where runs can be resumed from: every so many rounds, nowhere if left out.
+
+    A run gets a folder of its own below `folder`, which all workers must reach; `keep` checkpoints
+    of it are kept.
+    """
+
+    folder: str = "runs/checkpoints"
+    every: int | None = Field(default=None, ge=1)
+    keep: int = Field(default=2, ge=1)
+
+    def of(self, run: str | None) -> Checkpoints | None:
+        """Return the checkpoints of a run; of one without a name in a folder named by the time."""
+        if self.every is None:
+            return None
+        name = run or f"{strftime('%Y%m%dT%H%M%S')}-{token_hex(4)}"
+        return Checkpoints(f"{self.folder.rstrip('/')}/{name}", self.every, self.keep)
 
 
 class Config(_Strict):
@@ -107,6 +129,7 @@ class Config(_Strict):
     collective: Part = Field(default_factory=lambda: {"name": "star"})
     cluster: ClusterConfig = Field(default_factory=ClusterConfig)
     tracking: TrackingConfig = Field(default_factory=TrackingConfig)
+    checkpoint: CheckpointConfig = Field(default_factory=CheckpointConfig)
     compare: dict[str, list[Any]] = Field(default_factory=dict)
     baselines: list[Baseline] = Field(default_factory=list)
 
@@ -321,6 +344,7 @@ def _line(error: Any) -> str:
             "data": DataConfig,
             "cluster": ClusterConfig,
             "tracking": TrackingConfig,
+            "checkpoint": CheckpointConfig,
         }
         model = sections.get(key.partition(".")[0], Config)
         allowed = model.model_fields if "." in key else Config.model_fields

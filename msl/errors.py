@@ -5,6 +5,7 @@ worker arrives at the client as itself after a pickle.
 """
 
 __all__ = [
+    "CheckpointError",
     "DataError",
     "MslError",
     "PayloadError",
@@ -79,6 +80,10 @@ class WorkerLostError(MslError, ConnectionError):
 
     def __str__(self) -> str:
         return f"lost worker(s) {', '.join(self.workers)}: {self.cause}"
+
+
+class CheckpointError(MslError, RuntimeError):
+    """A checkpoint that cannot be read, or a value that none can hold."""
 
 
 class TrackingError(MslError, RuntimeError):

@@ -1,4 +1,4 @@
-"""The one path through a run: sources are placed, rounds are run, the model comes back.
+"""The one path through a run: the stage is set, rounds are run, the model comes back.
 
 ::
 
@@ -6,25 +6,22 @@
           -> aggregate -> step -> evaluate -> report -> tracker
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
 
-import numpy as np
-
 from msl import hosts, meeting
-from msl.bounds.capacity import Capacity, Measured
-from msl.cluster.base import Executor, Handle
-from msl.errors import DataError, PlanError, WorkerLostError
+from msl.checkpoints.base import Checkpoints, Saved, Shelf
+from msl.cluster.base import Executor
+from msl.errors import PlanError, WorkerLostError
 from msl.ledger import Ledger
 from msl.meeting import State
 from msl.plan import Plan
 from msl.random import derive, generator
 from msl.sources.base import Source, info_of
+from msl.stage import Stage, Standing, first_standing, set_stage
 from msl.tracking import active_tracker
 from msl.tracking.base import Tracker
-from msl.trust.all import TrustAll
-from msl.trust.base import Held, TrustReport
 from msl.types import Report, SourceInfo, Vector
 
 __all__ = [
@@ -41,50 +38,6 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class Stage:
-    """Who is where: handles of what stays put during a run.
-
-    Parameters
-    ----------
-    hosts : dict from str to Handle
-        The loaded sources of each place that has some.
-    ranks : dict from str to tuple of int
-        Which sources those are.
-    root : str
-        Where payloads meet.
-    held_out : Handle
-        The held-out rows at the root, or None.
-    verdict : TrustReport
-        Whom the trust rule believes, and why.
-    capacity : Capacity, optional
-        Of the models, where something is guaranteed.
-    """
-
-    plan: Plan
-    executor: Executor
-    hosts: dict[str, Handle]
-    ranks: dict[str, tuple[int, ...]]
-    infos: tuple[SourceInfo, ...]
-    root: str
-    held_out: Handle
-    verdict: TrustReport
-    capacity: Capacity | None
-
-    @property
-    def believed(self) -> tuple[float, ...]:
-        """Weight of each rank in [0, 1], from the trust rule."""
-        return self.verdict.weights
-
-
-@dataclass(frozen=True)
-class Standing:
-    """How far a run has come: handles of the state, and of each host's memories."""
-
-    met: Handle
-    worked: dict[str, Handle]
-
-
-@dataclass(frozen=True)
 class Result:
     """What a run leaves: the model, every report, and the books on its sources."""
 
@@ -96,79 +49,6 @@ class Result:
     def sources(self) -> tuple[SourceInfo, ...]:
         """What may be said of each source, by rank."""
         return self.ledger.sources
-
-
-def set_stage(
-    plan: Plan, sources: Sequence[Source], held_out: Source | None, executor: Executor
-) -> Stage:
-    """Load every source at a place, by its rank in turn, and ask whom to believe."""
-    places = executor.places[: len(sources)]
-    dealt = {
-        place: [(rank, sources[rank]) for rank in range(i, len(sources), len(places))]
-        for i, place in enumerate(places)
-    }
-    held = {
-        place: executor.submit(hosts.hold, plan, place, tuple(mine), at=place)
-        for place, mine in dealt.items()
-    }
-    root = plan.collective.meeting_place(places)
-    judged = executor.submit(hosts.load_held_out, held_out, at=root) if held_out else None
-    told = executor.gather(
-        [executor.submit(hosts.infos_of, held[place], at=place) for place in places]
-    )
-    infos = tuple(info for _, info in sorted((r, i) for one in told for r, i in one.items()))
-    _check_fit(plan, infos)
-    ranks = {place: tuple(rank for rank, _ in mine) for place, mine in dealt.items()}
-    where = {rank: place for place, mine in ranks.items() for rank in mine}
-    sources_held = [
-        Held(rank, info, held[where[rank]], where[rank]) for rank, info in enumerate(infos)
-    ]
-    if not isinstance(plan.trust, TrustAll) and any(info.sparse for info in infos):
-        raise DataError(
-            f"trust rule {plan.trust.name} compares dense rows, source "
-            f"{next(info.name for info in infos if info.sparse)!r} has sparse ones: load them dense, "
-            "or believe all of them"
-        )
-    verdict = plan.trust.weigh(sources_held, executor)
-    capacity = _capacity(plan, held, infos, executor)
-    return Stage(plan, executor, held, ranks, infos, root, judged, verdict, capacity)
-
-
-def _capacity(
-    plan: Plan, held: Mapping[str, Handle], infos: Sequence[SourceInfo], executor: Executor
-) -> Capacity | None:
-    """Return the size of the models' class: known, asked for or measured at the sources."""
-    if plan.guarantee is None:
-        return None
-    if plan.guarantee.capacity != "measured":
-        return plan.capacity
-    told = executor.gather(
-        [executor.submit(hosts.halves, host, at=place) for place, host in held.items()]
-    )
-    gaps = np.array([gap for _, gap in sorted((r, g) for one in told for r, g in one.items())])
-    return Measured.of_sources(gaps[None], np.array([info.rows for info in infos]))
-
-
-def _check_fit(plan: Plan, infos: Sequence[SourceInfo]) -> None:
-    """Raise DataError when a source has other features or classes than the model."""
-    features = getattr(plan.model, "n_features", infos[0].features)
-    for info in infos:
-        if info.features != features:
-            raise DataError(
-                f"source {info.name!r} has {info.features} features, the model takes {features}; "
-                "give every source the same columns, or set model.n_features"
-            )
-        if plan.n_classes is not None and info.classes and max(info.classes) >= plan.n_classes:
-            raise DataError(
-                f"source {info.name!r} has class {max(info.classes)}, the run has classes "
-                f"0..{plan.n_classes - 1}; set model.n_classes"
-            )
-
-
-def first_standing(stage: Stage) -> Standing:
-    """Return the standing before round 0."""
-    met = stage.executor.submit(meeting.begin, stage.plan, len(stage.infos), at=stage.root)
-    return Standing(met, {})
 
 
 def run_round(stage: Stage, before: Standing, round: int) -> tuple[Report, Standing]:
@@ -264,12 +144,15 @@ def train(
     held_out: Source | None = None,
     tracker: Tracker | None = None,
     on_report: Callable[[Report], None] | None = None,
-    checkpoint_every: int | None = None,
+    log_model_every: int | None = None,
+    checkpoints: Checkpoints | None = None,
+    resume: bool = False,
 ) -> Result:
     """Run the plan to its end: all rounds, or until the server's rule says it has converged.
 
     When workers die, their sources are loaded again at the places that are left and the rounds
-    so far are replayed to the same bits; nothing is reported twice.
+    since the last checkpoint, or since the start, are replayed to the same bits; nothing is
+    reported twice.
 
     Parameters
     ----------
@@ -281,13 +164,22 @@ def train(
         Hears every report; what `msl.autolog` says when left out.
     on_report : callable, optional
         Told every report after the tracker.
-    checkpoint_every : int, optional
+    log_model_every : int, optional
         Rounds after which the tracker gets the model as it is then.
+    checkpoints : Checkpoints, optional
+        Where to keep what the run can go on from, and how often; nowhere when left out.
+    resume : bool
+        Whether to go on with the run whose checkpoints those are. It ends in the same bits as
+        without the break, on any number of places. The tracker hears the rounds that it does not
+        know, `on_report` new ones, and the result has all.
 
     Raises
     ------
     PlanError
-        When the parts do not fit each other or the sources.
+        When the parts do not fit each other or the sources, or not the run to resume.
+    CheckpointError
+        When a run cannot be resumed from any of its checkpoints, or a part keeps what no
+        checkpoint can hold.
     SourceError
         When a source cannot be loaded, or fails and the plan says raise.
     WorkerLostError
@@ -298,24 +190,39 @@ def train(
         with active_tracker("msl", plan.describe()) as own:
             return train(
                 plan, sources, executor, held_out=held_out, tracker=own, on_report=on_report,
-                checkpoint_every=checkpoint_every,
+                log_model_every=log_model_every, checkpoints=checkpoints, resume=resume,
             )  # fmt: skip
+    shelf = None
+    if checkpoints is not None:
+        shelf = checkpoints.open(plan, resume=resume, run=tracker.run_id)
+    elif resume:
+        raise PlanError("a run is resumed from its checkpoints: say where they are")
     reports: list[Report] = []
     ledger: Ledger | None = None
+    tracked: frozenset[int] = frozenset()
     while True:
         try:
-            stage = set_stage(plan, sources, held_out, executor)
+            required = resume and ledger is None
+            stage, standing, saved = _start(plan, sources, held_out, executor, shelf, required)
             if ledger is None:
                 tracker.log_sources(stage.infos)
                 ledger = Ledger.open(stage.infos, stage.verdict)
-            standing = first_standing(stage)
-            done, ahead, over = 0, 1, False
+                if saved is not None:
+                    ledger, reports = saved.ledger, list(saved.reports)
+                # A tracker that was killed may lack the last rounds, or be ahead of us.
+                tracked = tracker.rounds() if resume else frozenset()
+                for report in reports:
+                    if report.round not in tracked:
+                        tracker.log(report)
+            shelf = shelf and shelf.after(saved)
+            done, ahead, over = saved.done if saved else 0, 1, False
             while done < plan.rounds and not over:
                 if done and done % (plan.trust_every or plan.rounds) == 0:
                     stage = set_stage(plan, sources, held_out, executor)
                     if done == len(reports):
                         ledger = ledger.judged(done, stage.verdict)
-                stops = (plan.rounds, plan.trust_every, checkpoint_every)
+                every = checkpoints.every if checkpoints else None
+                stops = (plan.rounds, plan.trust_every, log_model_every, every)
                 batch = range(done, _stop(done, ahead, stops))
                 told, standing = run_rounds(stage, standing, batch)
                 ahead = _ahead(told[-1].seconds["round"])
@@ -325,14 +232,39 @@ def train(
                 for report in told[max(0, len(reports) - batch.start) :]:
                     reports.append(report)
                     ledger = ledger.heard(report)
-                    tracker.log(report)
+                    if report.round not in tracked:
+                        tracker.log(report)
                     if on_report:
                         on_report(report)
-                if done == len(reports) and done % (checkpoint_every or plan.rounds + 1) == 0:
+                if done == len(reports) and done % (log_model_every or plan.rounds + 1) == 0:
                     _checkpoint(stage, standing, done - 1, held_out, tracker)
+                if shelf and not over and done == len(reports) and shelf.due(done):
+                    shelf = shelf.save(
+                        executor, stage.root, standing.met, standing.worked, ledger, reports
+                    )
             return Result(_params(stage, standing), tuple(reports), ledger)
         except WorkerLostError:
             executor.refresh()
+
+
+def _start(
+    plan: Plan,
+    sources: Sequence[Source],
+    held_out: Source | None,
+    executor: Executor,
+    shelf: Shelf | None,
+    required: bool,
+) -> tuple[Stage, Standing, Saved | None]:
+    """Set the stage for the round after the newest checkpoint that can be read, or for round 0."""
+    for saved in shelf.saved(required=required) if shelf else ():
+        stage = set_stage(plan, sources, held_out, executor, saved.ledger.verdict)
+        # Rows may change where sources are loaded anew during a run.
+        ledger = saved.books(stage.infos, same_rows=plan.trust_every is None)
+        restored = saved.restore(plan, executor, stage.root, stage.ranks)
+        if restored is not None:
+            return stage, Standing(*restored), replace(saved, ledger=ledger)
+    stage = set_stage(plan, sources, held_out, executor)
+    return stage, first_standing(stage), None
 
 
 def _until_converged(told: tuple[Report, ...]) -> tuple[tuple[Report, ...], bool]:

@@ -16,9 +16,11 @@ FLOORS = [
     "msl.structures",
     "msl.algorithms msl.trust",
     "msl.collectives",
-    "msl.plan msl.hosts msl.meeting msl.rounds msl.ledger msl.ledger_page msl.checkpoints msl.peers",
+    "msl.plan msl.hosts msl.meeting msl.stage msl.rounds msl.ledger msl.ledger_page msl.checkpoints "
+    "msl.peers",
     "msl.config msl.cli msl.estimators msl.comparison msl.cell msl.grid msl.outcome msl.baselines "
-    "msl.ranking msl.plots msl.report_plots msl.comparison_page msl.progress msl.cleaning",
+    "msl.ranking msl.plots msl.report_plots msl.comparison_page msl.progress msl.cleaning "
+    "msl.doctor msl.doctor_cluster",
     "msl msl_pipelines",  # msl itself: what msl/__init__.py shows to users
 ]
 FLOOR = {unit: number for number, units in enumerate(FLOORS) for unit in units.split()}

@@ -42,8 +42,9 @@ from msl.codecs import ErrorFeedback, MaxMin
 from msl.errors import DataError, PlanError, SourceError
 from msl.models import Softmax
 from msl.random import derive
-from msl.rounds import first_standing, run_round, set_stage, train
+from msl.rounds import run_round, set_stage, train
 from msl.sources import ArraySource, LoaderSource
+from msl.stage import first_standing
 from msl.tracking import autolog
 from msl.tracking.base import NullTracker
 from msl.types import Data
@@ -397,7 +398,7 @@ class Hearing(NullTracker):
 def test_checkpoints_are_the_model_as_it_is_then():
     tracker, a_plan = Hearing(), plan()
     with LocalExecutor() as executor:
-        train(a_plan, blobs(), executor, held_out=held_out(), tracker=tracker, checkpoint_every=2)
+        train(a_plan, blobs(), executor, held_out=held_out(), tracker=tracker, log_model_every=2)
     assert [(round, rows) for round, _, rows in tracker.kept] == [(1, 200), (3, 200), (5, 200)]
     for round, params, _ in tracker.kept:
         np.testing.assert_array_equal(params, local(replace(a_plan, rounds=round + 1)).params)

@@ -64,6 +64,10 @@ class Tracker(ABC):
     ) -> None:
         """Flush and close: finished, failed (any error) or killed (Ctrl-C)."""
 
+    def rounds(self) -> frozenset[int]:
+        """Return the rounds that are in the store already, of a run that is gone on with."""
+        return frozenset()
+
     @abstractmethod
     def log(self, report: Report) -> None:
         """Take one round; must not block on the store."""

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
@@ -111,6 +112,13 @@ class JsonlTracker(Tracker):
             if not self.missing:
                 _log.warning("%s does not take %s: %s", self.folder, what, error)
             self.missing.append(f"{what} ({error})")
+
+    def rounds(self) -> frozenset[int]:
+        """Return the rounds that have a line, after removing half a one that a killed run left."""
+        path = self.folder / "run.jsonl"
+        *lines, torn = path.read_bytes().split(b"\n")
+        os.truncate(path, path.stat().st_size - len(torn))
+        return frozenset(json.loads(line)["round"] for line in lines)
 
     def log(self, report: Report) -> None:
         """Append a line: round, time, and the metrics under their names."""

@@ -8,6 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from mlflow.exceptions import MlflowException
+
 from msl.errors import TrackingError
 from msl.tracking.base import Tracker
 from msl.tracking.files import write_figure, write_table, write_text
@@ -163,6 +165,17 @@ class MlflowTracker(Tracker):
         if isinstance(error, KeyboardInterrupt | SystemExit):
             return "KILLED"
         return "FAILED" if error is not None or self.queue.missing else "FINISHED"
+
+    def rounds(self) -> frozenset[int]:
+        """Return the rounds that the store has; none when it does not answer."""
+        if not self.resume or not self.sender.run_id:
+            return frozenset()
+        try:
+            known = self.sender.client.get_metric_history(self.sender.run_id, "round/participants")
+        except (MlflowException, OSError):
+            return frozenset()
+        # The last one may be there in part: metrics go in batches.
+        return frozenset(sorted({point.step for point in known})[:-1])
 
     def log(self, report: Report) -> None:
         """Queue the metrics of a round, with the round as their step."""

@@ -9,13 +9,13 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
-from distributed import Client, LocalCluster
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 from sklearn.linear_model import LogisticRegression, SGDClassifier
 from sklearn.metrics import log_loss
 
+from msl.cluster import open_executor
 from msl.estimators import MultiSourceClassifier
 
 __all__ = ["main"]
@@ -73,12 +73,8 @@ def main() -> None:
             write(folder, number)
         sources = {f"source-{i:02d}": partial(load, folder, i) for i in range(SOURCES)}
         X, y = pooled(folder)
-        with (
-            LocalCluster(
-                n_workers=WORKERS, threads_per_worker=1, dashboard_address="127.0.0.1:0"
-            ) as cluster,
-            Client(cluster) as client,
-        ):
+        with open_executor(workers=WORKERS) as executor:
+            client: Any = vars(executor)["client"]
             before = client.run(_memory)
             model, ours = timed(lambda: MultiSourceClassifier(client=client).fit(sources))
             grown = [after - before[who] for who, after in client.run(_memory).items()]

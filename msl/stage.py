@@ -1,0 +1,140 @@
+"""Who is where: sources are dealt to places, loaded, checked, and judged."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from msl import hosts, meeting
+from msl.bounds.capacity import Capacity, Measured
+from msl.cluster.base import Executor, Handle
+from msl.errors import DataError
+from msl.plan import Plan
+from msl.sources.base import Source
+from msl.trust.all import TrustAll
+from msl.trust.base import Held, TrustReport
+from msl.types import SourceInfo
+
+__all__ = ["Stage", "Standing", "first_standing", "set_stage"]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Who is where: handles of what stays put during a run.
+
+    Parameters
+    ----------
+    hosts : dict from str to Handle
+        The loaded sources of each place that has some.
+    ranks : dict from str to tuple of int
+        Which sources those are.
+    root : str
+        Where payloads meet.
+    held_out : Handle
+        The held-out rows at the root, or None.
+    verdict : TrustReport
+        Whom the trust rule believes, and why.
+    capacity : Capacity, optional
+        Of the models, where something is guaranteed.
+    """
+
+    plan: Plan
+    executor: Executor
+    hosts: dict[str, Handle]
+    ranks: dict[str, tuple[int, ...]]
+    infos: tuple[SourceInfo, ...]
+    root: str
+    held_out: Handle
+    verdict: TrustReport
+    capacity: Capacity | None
+
+    @property
+    def believed(self) -> tuple[float, ...]:
+        """Weight of each rank in [0, 1], from the trust rule."""
+        return self.verdict.weights
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How far a run has come: handles of the state, and of each host's memories."""
+
+    met: Handle
+    worked: dict[str, Handle]
+
+
+def set_stage(
+    plan: Plan,
+    sources: Sequence[Source],
+    held_out: Source | None,
+    executor: Executor,
+    verdict: TrustReport | None = None,
+) -> Stage:
+    """Load every source at a place, by its rank in turn; ask whom to believe, if not told."""
+    places = executor.places[: len(sources)]
+    dealt = {
+        place: [(rank, sources[rank]) for rank in range(i, len(sources), len(places))]
+        for i, place in enumerate(places)
+    }
+    held = {
+        place: executor.submit(hosts.hold, plan, place, tuple(mine), at=place)
+        for place, mine in dealt.items()
+    }
+    root = plan.collective.meeting_place(places)
+    judged = executor.submit(hosts.load_held_out, held_out, at=root) if held_out else None
+    told = executor.gather(
+        [executor.submit(hosts.infos_of, held[place], at=place) for place in places]
+    )
+    infos = tuple(info for _, info in sorted((r, i) for one in told for r, i in one.items()))
+    _check_fit(plan, infos)
+    ranks = {place: tuple(rank for rank, _ in mine) for place, mine in dealt.items()}
+    where = {rank: place for place, mine in ranks.items() for rank in mine}
+    sources_held = [
+        Held(rank, info, held[where[rank]], where[rank]) for rank, info in enumerate(infos)
+    ]
+    sparse = [info.name for info in infos if info.sparse]
+    if sparse and not isinstance(plan.trust, TrustAll):
+        raise DataError(
+            f"trust rule {plan.trust.name} compares dense rows, source {sparse[0]!r} has sparse "
+            "ones: load them dense, or believe all of them"
+        )
+    if verdict is None:
+        verdict = plan.trust.weigh(sources_held, executor)
+    capacity = _capacity(plan, held, infos, executor)
+    return Stage(plan, executor, held, ranks, infos, root, judged, verdict, capacity)
+
+
+def _capacity(
+    plan: Plan, held: Mapping[str, Handle], infos: Sequence[SourceInfo], executor: Executor
+) -> Capacity | None:
+    """Return the size of the models' class: known, asked for or measured at the sources."""
+    if plan.guarantee is None:
+        return None
+    if plan.guarantee.capacity != "measured":
+        return plan.capacity
+    told = executor.gather(
+        [executor.submit(hosts.halves, host, at=place) for place, host in held.items()]
+    )
+    gaps = np.array([gap for _, gap in sorted((r, g) for one in told for r, g in one.items())])
+    return Measured.of_sources(gaps[None], np.array([info.rows for info in infos]))
+
+
+def _check_fit(plan: Plan, infos: Sequence[SourceInfo]) -> None:
+    """Raise DataError when a source has other features or classes than the model."""
+    features = getattr(plan.model, "n_features", infos[0].features)
+    for info in infos:
+        if info.features != features:
+            raise DataError(
+                f"source {info.name!r} has {info.features} features, the model takes {features}; "
+                "give every source the same columns, or set model.n_features"
+            )
+        if plan.n_classes is not None and info.classes and max(info.classes) >= plan.n_classes:
+            raise DataError(
+                f"source {info.name!r} has class {max(info.classes)}, the run has classes "
+                f"0..{plan.n_classes - 1}; set model.n_classes"
+            )
+
+
+def first_standing(stage: Stage) -> Standing:
+    """Return the standing before round 0."""
+    met = stage.executor.submit(meeting.begin, stage.plan, len(stage.infos), at=stage.root)
+    return Standing(met, {})

@@ -1,4 +1,4 @@
-"""The command line: msl run | compare | clean | sync | ui | list."""
+"""The command line: msl run | compare | clean | doctor | sync | ui | list."""
 
 import sys
 from collections.abc import Iterator
@@ -20,6 +20,7 @@ from msl.cluster import Executor, open_executor
 from msl.codecs.facts import facts
 from msl.comparison import run_grid
 from msl.config import Config, load_config
+from msl.doctor import diagnose, findings_table
 from msl.errors import MslError, PlanError
 from msl.outcome import Outcome
 from msl.parts import summary
@@ -114,6 +115,23 @@ def clean_(
 
 
 @app.command()
+def doctor(
+    file: Annotated[
+        str | None, typer.Argument(help="A YAML file, whose sources and store are tried too.")
+    ] = None,
+    scheduler: Scheduler = None,
+    set_: Changes = None,
+) -> None:
+    """Check cluster, sources and store before a run, and say what to fix."""
+    config = load_config(file, set_ or ()) if file else None
+    tls = config.cluster.tls.made() if config and config.cluster.tls else None
+    findings = diagnose(config, scheduler, tls)
+    Console().print(findings_table(findings))
+    if any(finding.level == "fail" for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command()
 def sync(
     spool: Annotated[
         str | None,
@@ -174,7 +192,8 @@ def _resumed(config: Config, resume: str) -> tuple[Checkpoints, str | None]:
 @contextmanager
 def _executor(config: Config, scheduler: str | None) -> Iterator[Executor]:
     address = scheduler or config.cluster.scheduler
-    with open_executor(address, config.cluster.workers) as executor:
+    tls = config.cluster.tls.made() if config.cluster.tls else None
+    with open_executor(address, config.cluster.workers, tls=tls) as executor:
         yield executor
 
 

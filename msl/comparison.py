@@ -125,7 +125,9 @@ def compare(
     {'mean': True, 'median': True}
     """
     checked = config if isinstance(config, Config) else load_config(config)
-    with open_executor(checked.cluster.scheduler, checked.cluster.workers, client) as executor:
+    cluster = checked.cluster
+    tls = cluster.tls.made() if cluster.tls else None
+    with open_executor(cluster.scheduler, cluster.workers, client, tls) as executor:
         return run_grid(checked, executor).table()
 
 
@@ -227,7 +229,9 @@ def _run_all(
 
 def digest_of(config: Config) -> str:
     """Return what two runs of the same comparison have in common; the store does not count."""
-    text = json.dumps(config.model_dump(exclude={"tracking", "cluster", "checkpoint"}), sort_keys=True)
+    text = json.dumps(
+        config.model_dump(exclude={"tracking", "cluster", "checkpoint"}), sort_keys=True
+    )
     return sha256(text.encode()).hexdigest()[:16]
 
 

@@ -15,6 +15,7 @@ from msl import aggregators, algorithms, attacks, bounds, codecs, collectives, m
 from msl import sources as sources_family
 from msl.bounds.guarantee import Guarantee
 from msl.checkpoints.base import Checkpoints
+from msl.cluster.tls import Tls
 from msl.errors import PlanError
 from msl.plan import Plan
 from msl.random import derive, generator
@@ -58,6 +59,18 @@ class DataConfig(_Strict):
         return name
 
 
+class TlsConfig(_Strict):
+    """Files in PEM: the authority of the cluster, our certificate, and its key."""
+
+    ca: str
+    cert: str
+    key: str | None = None
+
+    def made(self) -> Tls:
+        """Return it checked."""
+        return Tls(self.ca, self.cert, self.key)
+
+
 class ClusterConfig(_Strict):
     """Where to run: a scheduler's address, or how many local workers (0: in this process).
 
@@ -65,6 +78,7 @@ class ClusterConfig(_Strict):
     """
 
     scheduler: str | None = None
+    tls: TlsConfig | None = None
     workers: int = Field(default=2, ge=0)
     cells: int = Field(default=1, ge=1)
 
@@ -314,7 +328,10 @@ def with_changes(raw: Mapping[str, Any], changes: Iterable[str]) -> dict[str, An
             at = at[step]
             if not isinstance(at, dict):
                 raise PlanError(f"--set {change}: {step} holds no keys")
-        at[last] = yaml.safe_load(value)
+        try:
+            at[last] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise PlanError(f"--set {change}: not YAML: {' '.join(str(error).split())}") from error
     return changed
 
 

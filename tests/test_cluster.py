@@ -1,5 +1,6 @@
 """Executors: the same calls give the same values in process and on two worker processes."""
 
+import importlib
 import operator
 import os
 import signal
@@ -115,3 +116,13 @@ def test_an_unreachable_scheduler_is_said_so(monkeypatch):
         open_executor("tcp://127.0.0.1:9"),
     ):
         pass
+
+
+def test_a_worker_that_lacks_a_module_is_named(cluster, monkeypatch, tmp_path):
+    (tmp_path / "only_here.py").write_text("def number():\n    return 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    only_here = importlib.import_module("only_here")
+    with DaskExecutor(cluster) as executor:
+        handle = executor.submit(only_here.number, at=executor.places[0])
+        with pytest.raises(PlanError, match=f"worker {executor.places[0]} cannot run .*only_here"):
+            executor.gather([handle])

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import fsspec
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
@@ -50,6 +51,7 @@ from msl.sources import (
     info_of,
     make,
 )
+from msl.sources import file as file_module
 from msl.types import Data
 
 X = np.arange(12, dtype=np.float32).reshape(4, 3) / 8
@@ -647,3 +649,18 @@ def test_sparse_rows_on_workers_give_the_same_bits(cluster: Client) -> None:
         one, two = (train(plan, sources, executor) for executor in (here, there))
     assert np.array_equal(one.params, two.params)
     assert [info.digest for info in one.sources] == [info.digest for info in two.sources]
+
+
+def test_what_unpacks_to_more_than_the_machine_holds_is_refused_before_it_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    X, y = np.zeros((100_000, 20), np.float32), np.zeros(100_000, np.int64)
+    np.savez_compressed(tmp_path / "a.npz", X=X, y=y)
+    pd.DataFrame(X).add_prefix("x").assign(y=y).to_parquet(tmp_path / "a.parquet")
+    assert (tmp_path / "a.npz").stat().st_size < 100_000
+    monkeypatch.setattr(file_module, "_memory", lambda: 4_000_000)
+    for name in ("a.npz", "a.parquet"):
+        with pytest.raises(
+            (DataError, ValueError), match="it unpacks to 8 MiB|it unpacks to 7 MiB"
+        ):
+            FileSource("a", str(tmp_path / name), target="y").load()

@@ -40,7 +40,7 @@ class Executor(ABC):
             When a place is gone; every handle of this executor is then void until `refresh`.
         """
 
-    def split(self, n: int) -> "list[Executor]":  # noqa: ARG002 - most have but one place
+    def split(self, n: int) -> "list[Executor]":
         """Return up to n executors with places of their own, for runs at the same time.
 
         A single one is this very executor; more are to be closed by the caller.

@@ -6,10 +6,9 @@ waits. Values that a call needs from another worker go from worker to worker.
 """
 
 import asyncio
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from itertools import count
-from os import sched_getaffinity
 from typing import Any
 from uuid import uuid4
 from weakref import finalize
@@ -62,11 +61,9 @@ class DaskExecutor(Executor):
         self._queued: dict[str, list[Call]] = defaultdict(list)
         self._released: dict[str, list[int]] = defaultdict(list)
         self._ripe: dict[str, list[int]] = defaultdict(list)
-        per_host: dict[str, int] = defaultdict(int)
-        for worker in workers.values():
-            per_host[worker["host"]] += 1
-        threads = max(1, len(sched_getaffinity(0)) // max(per_host.values()))
-        self.client.run(open_lane, self.session, threads, workers=list(self.places))
+        beside = Counter(worker["host"] for worker in workers.values())
+        most = max(beside.values())
+        self.client.run(open_lane, self.session, most, workers=list(self.places))
 
     def scatter(self, value: Any, at: str | None = None) -> Handle:
         """Send a value to a worker with the next gather."""
@@ -132,6 +129,12 @@ class DaskExecutor(Executor):
             replies = await self.client.run(run_program, self.session, program, workers=[place])
         except (OSError, CommClosedError) as error:
             raise WorkerLostError((place,), repr(error)) from error
+        except Exception as error:
+            # A program that a worker cannot even read, as it lacks a module.
+            raise PlanError(
+                f"worker {place} cannot run what it was sent: {error}; install there what is "
+                "installed here (msl doctor compares them)"
+            ) from error
         if place not in replies:
             raise WorkerLostError((place,), "the scheduler no longer knows it")
         values = replies[place]

@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from os import sched_getaffinity
 from threading import Lock
 from typing import Any
 
@@ -126,9 +127,10 @@ def refs_in(args: Sequence[Any]) -> list[Ref]:
 _lanes: dict[tuple[str, str], Lane] = {}
 
 
-async def open_lane(session: str, kernel_threads: int, dask_worker: Worker) -> None:
-    """Open the session's lane on this worker and let other lanes pull from it."""
-    _lanes[session, dask_worker.address] = Lane(session, dask_worker, kernel_threads)
+async def open_lane(session: str, workers: int, dask_worker: Worker) -> None:
+    """Open the session's lane on this worker, one of so many that share its machine's cores."""
+    threads = max(1, len(sched_getaffinity(0)) // workers)
+    _lanes[session, dask_worker.address] = Lane(session, dask_worker, threads)
 
     async def msl_pull(session: str, number: int) -> dict[str, Any]:
         lane = _lanes.get((session, dask_worker.address))

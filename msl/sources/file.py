@@ -1,5 +1,6 @@
 """A source in one file, local or on any store fsspec knows: npz, csv, parquet."""
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -142,8 +143,23 @@ class FileSource(Source):
 _NUMERIC = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean)
 
 
+def _memory() -> int:
+    """Return the bytes of this machine, which no source's rows can exceed."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _bounded(nbytes: int) -> None:
+    """Raise before something small unpacks to more than this machine holds."""
+    if nbytes > _memory():
+        raise ValueError(
+            f"it unpacks to {nbytes >> 20} MiB, this machine has {_memory() >> 20}; split it"
+        )
+
+
 def _open_npz(stream: Any) -> tuple[list[str], Columns]:
     arrays = np.load(stream, allow_pickle=False)
+    # No member gives more bytes than the archive's own table says.
+    _bounded(sum(member.file_size for member in arrays.zip.infolist()))
     if "X" in arrays or not all(part in arrays for part in _CSR):
         return list(arrays), lambda names: {name: arrays[name] for name in names}
     others = [name for name in arrays if name not in _CSR]
@@ -174,7 +190,13 @@ def _open_csv(stream: Any) -> tuple[list[str], Columns]:
 def _open_parquet(stream: Any) -> tuple[list[str], Columns]:
     # The names come from the footer; only the wanted columns are then read.
     table = pyarrow.parquet.ParquetFile(stream)
-    return table.schema_arrow.names, lambda names: table.read(columns=names)
+
+    def read(names: Sequence[str]) -> Any:
+        # Runs of equal values take next to nothing in the file, and 4 bytes each as features.
+        _bounded(4 * table.metadata.num_rows * len(names))
+        return table.read(columns=names)
+
+    return table.schema_arrow.names, read
 
 
 _OPENERS: dict[str, Callable[[Any], tuple[list[str], Columns]]] = {

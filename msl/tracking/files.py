@@ -4,8 +4,20 @@ import json
 from math import isfinite
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
-__all__ = ["write_figure", "write_table", "write_text"]
+__all__ = ["folder_of", "write_figure", "write_table", "write_text"]
+
+
+def folder_of(experiment: str) -> str:
+    """Return an experiment's name as the name of one folder, which lies nowhere else.
+
+    Examples
+    --------
+    >>> folder_of("clinics"), folder_of("../../etc")
+    ('clinics', '%2E%2E%2F%2E%2E%2Fetc')
+    """
+    return quote(experiment, safe=" ").replace("..", "%2E%2E")
 
 
 def write_table(path: Path, table: dict[str, list[Any]]) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 
 from msl.errors import TrackingError
 from msl.tracking.base import Tracker, Unfinished
-from msl.tracking.files import write_figure, write_table, write_text
+from msl.tracking.files import folder_of, write_figure, write_table, write_text
 from msl.types import Report, SourceInfo
 
 __all__ = ["JsonlTracker", "find_unfinished"]
@@ -52,7 +52,7 @@ class JsonlTracker(Tracker):
     ) -> None:
         made = f"{time.strftime('%Y%m%dT%H%M%S')}-{token_hex(4)}"
         self.run_id: str | None = resume or made
-        self.folder = Path(root) / experiment / (resume or made)
+        self.folder = Path(root) / folder_of(experiment) / (resume or made)
         self.missing: list[str] = []
         self._note = note
         self._meta: dict[str, Any] = {
@@ -178,7 +178,7 @@ def find_unfinished(root: str, experiment: str, grid: str) -> Unfinished:
     """Return the last comparison with this digest, if it broke off, and its finished cells."""
     metas = {
         meta.parent: json.loads(meta.read_text())
-        for meta in sorted((Path(root) / experiment).glob("*/meta.json"))
+        for meta in sorted((Path(root) / folder_of(experiment)).glob("*/meta.json"))
     }
     mine = {run: meta for run, meta in metas.items() if meta["tags"].get("msl.grid") == grid}
     parents = [run for run, meta in mine.items() if meta["parent"] is None]

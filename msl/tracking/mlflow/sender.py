@@ -16,6 +16,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunT
 from mlflow.exceptions import MlflowException
 
 from msl.errors import TrackingError
+from msl.tracking.files import folder_of
 from msl.tracking.mlflow.models import send_model
 from msl.tracking.mlflow.reach import check, is_refusal
 from msl.tracking.spool import PREFIX, Spool
@@ -117,7 +118,7 @@ class StoreSender:
         place = None
         if self.uri.startswith("sqlite:///"):
             folder = Path(self.uri.removeprefix("sqlite:///")).parent
-            place = (folder / "artifacts" / name).resolve().as_uri()
+            place = (folder / "artifacts" / folder_of(name)).resolve().as_uri()
         try:
             return str(self.client.create_experiment(name, artifact_location=place))
         except MlflowException as error:

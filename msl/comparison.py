@@ -86,7 +86,7 @@ class Comparison:
             for name, why in self.failed.items()
         ]
         frame = pd.DataFrame(rows)
-        frame["error"] = frame["error"] if "error" in frame else None
+        frame["error"] = frame.get("error")
         return frame
 
 

@@ -88,8 +88,8 @@ class TrackingConfig(_Strict):
 
     `uri`: an MLflow store, ``jsonl:FOLDER`` for plain files, or ``none``. `spool`: where rounds
     wait for a server that is away. `log_model_every`: rounds between two models that are kept.
-    `registered_name`: a name in MLflow's registry for the final model. `system_metrics`: MLflow's own,
-    of the driver.
+    `registered_name`: a name in MLflow's registry for the final model. `system_metrics`: MLflow's
+    own, of the driver.
     """
 
     uri: str = "sqlite:///runs/mlflow.db"

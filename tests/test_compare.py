@@ -5,7 +5,6 @@ import pytest
 from msl.cluster import LocalExecutor
 from msl.comparison import run_grid
 from msl.config import load_config
-from msl.errors import MslError, PlanError
 from msl.grid import cells_of
 
 

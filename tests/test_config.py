@@ -42,7 +42,7 @@ def test_the_quick_start_is_what_it_promises():
     [
         ("roundz=3", r"roundz: unknown key; allowed: name, seed, rounds"),
         ("data.sorces=3", r"data\.sorces: unknown key; allowed: dataset"),
-        ("cluster.wrkers=3", r"cluster\.wrkers: unknown key; allowed: scheduler, workers"),
+        ("cluster.wrkers=3", r"cluster\.wrkers: unknown key; allowed: scheduler, tls, workers"),
         ("rounds=many", r"rounds: .*integer.*'many'"),
         ("rounds=0", r"rounds: .*greater than or equal to 1.*0"),
         ("data.dataset=mnist", r"data\.dataset: .*unknown data set 'mnist'.*digits"),

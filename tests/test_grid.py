@@ -191,6 +191,7 @@ def test_cells_side_by_side_find_the_same(grid, cluster):
     seen = {}
 
     def on_cell(name, rounds):
+        assert rounds == 2
         seen[name] = []
         return seen[name].append
 

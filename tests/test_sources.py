@@ -660,7 +660,5 @@ def test_what_unpacks_to_more_than_the_machine_holds_is_refused_before_it_does(
     assert (tmp_path / "a.npz").stat().st_size < 100_000
     monkeypatch.setattr(file_module, "_memory", lambda: 4_000_000)
     for name in ("a.npz", "a.parquet"):
-        with pytest.raises(
-            (DataError, ValueError), match=r"unpacks to [78] MiB"
-        ):
+        with pytest.raises((DataError, ValueError), match=r"unpacks to [78] MiB"):
             FileSource("a", str(tmp_path / name), target="y").load()

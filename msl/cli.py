@@ -12,7 +12,17 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from msl import aggregators, algorithms, attacks, codecs, collectives, models, sources, trust
+from msl import (
+    aggregators,
+    algorithms,
+    attacks,
+    codecs,
+    collectives,
+    models,
+    samplers,
+    sources,
+    trust,
+)
 from msl.cell import run_cell, tracked
 from msl.checkpoints.base import Checkpoints, run_of
 from msl.cleaning import clean
@@ -44,6 +54,7 @@ FAMILIES = {
     "collectives": collectives.COLLECTIVES,
     "models": models.MODELS,
     "partitioners": sources.PARTITIONERS,
+    "samplers": samplers.SAMPLERS,
     "trust": trust.TRUST,
 }
 

@@ -11,7 +11,17 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from msl import aggregators, algorithms, attacks, bounds, codecs, collectives, models, trust
+from msl import (
+    aggregators,
+    algorithms,
+    attacks,
+    bounds,
+    codecs,
+    collectives,
+    models,
+    samplers,
+    trust,
+)
 from msl import sources as sources_family
 from msl.bounds.guarantee import Guarantee
 from msl.checkpoints.base import Checkpoints
@@ -126,6 +136,7 @@ class Config(_Strict):
     seed: int = Field(default=0, ge=0, lt=2**64)
     rounds: int = Field(default=20, ge=1)
     per_round: int | None = Field(default=None, ge=1)
+    sampler: Part = Field(default_factory=lambda: {"name": "uniform"})
     evaluate_every: int = Field(default=1, ge=1)
     on_failure: Literal["raise", "drop"] = "raise"
     weights: Literal["auto", "rows", "equal"] = "auto"
@@ -155,6 +166,7 @@ class Config(_Strict):
         "attack",
         "trust",
         "collective",
+        "sampler",
         mode="before",
     )(_as_part)
 
@@ -212,6 +224,7 @@ class Config(_Strict):
             collective=_make("collective", collectives.make, self.collective),
             rounds=self.rounds,
             per_round=self.per_round,
+            sampler=_make("sampler", samplers.make, self.sampler),
             seed=self.seed,
             evaluate_every=self.evaluate_every,
             on_failure=self.on_failure,

@@ -79,7 +79,7 @@ def meet(
     host: Host,
     before: Met,
     deliveries: Sequence[Delivery],
-    believed: Sequence[float],
+    counts: Sequence[float],
     held_out: Data | None,
     round: int,
 ) -> Met:
@@ -88,7 +88,7 @@ def meet(
     plan, state = host.plan, before.state
     heard = _hear(plan, state, deliveries, round)
     trusted, held_out = _split(held_out, plan.trusted)
-    aggregated = _aggregate(plan, state, heard, believed, trusted)
+    aggregated = _aggregate(plan, state, heard, counts, trusted)
     server_rule = plan.algorithm.server()
     params, server = server_rule.step(state.params, aggregated.vector, state.server)
     if not np.isfinite(params).all():
@@ -163,7 +163,7 @@ def _hear(plan: Plan, state: State, deliveries: Sequence[Delivery], round: int) 
 
 
 def _aggregate(
-    plan: Plan, state: State, heard: _Heard, believed: Sequence[float], trusted: Data | None
+    plan: Plan, state: State, heard: _Heard, counts: Sequence[float], trusted: Data | None
 ) -> Aggregated:
     """Return the direction, and the share of each source that was heard."""
     aggregator, server_rule = plan.aggregator, plan.algorithm.server()
@@ -173,26 +173,24 @@ def _aggregate(
                 server_rule.step(state.params, direction, state.server)[0], trusted.X, trusted.y
             )
         )
-    rows, weights = heard.rows, _weights(plan, heard.sent, believed)
+    rows, weights = heard.rows, _weights(plan, heard.sent, counts)
     if not aggregator.per_source:
         aggregator.check(len(rows))
         return aggregator.aggregate(rows, weights, state.memory)
     # A source that is missing keeps its place: a row without numbers, which is not heard.
     ranks = [s.rank for s in heard.sent]
-    everyone = np.full((len(believed), rows.shape[1]), np.nan, np.float32)
-    counted = np.zeros(len(believed))
+    everyone = np.full((len(counts), rows.shape[1]), np.nan, np.float32)
+    counted = np.zeros(len(counts))
     everyone[ranks], counted[ranks] = rows, weights
     whole = aggregator.aggregate(everyone, counted, state.memory)
     return replace(whole, given=whole.given[ranks])
 
 
-def _weights(plan: Plan, sent: Sequence[Sent], believed: Sequence[float]) -> NDArray[np.float64]:
+def _weights(plan: Plan, sent: Sequence[Sent], counts: Sequence[float]) -> NDArray[np.float64]:
     """Return how much each update counts."""
-    rule = plan.aggregator
-    if not rule.weighted:
+    if not plan.aggregator.weighted:
         return np.ones(len(sent))
-    by_rows = plan.weights == "rows" or (plan.weights == "auto" and rule.by_size)
-    return np.array([(s.weight if by_rows else 1.0) * believed[s.rank] for s in sent])
+    return np.array([(s.weight if plan.by_rows else 1.0) * counts[s.rank] for s in sent])
 
 
 def _split(held_out: Data | None, trusted: int) -> tuple[Data | None, Data | None]:

@@ -18,6 +18,8 @@ from msl.models.base import Model
 from msl.models.linear import Linear as LinearModel
 from msl.models.softmax import Softmax
 from msl.parts import describe
+from msl.samplers.base import Sampler
+from msl.samplers.uniform import Uniform
 from msl.trust.all import TrustAll
 from msl.trust.base import TrustRule
 
@@ -42,6 +44,8 @@ class Plan:
         How many at most, at least 1; fewer where the algorithm's server rule converges.
     per_round : int, optional
         Sources drawn per round without replacement; all by default.
+    sampler : Sampler
+        How they are drawn; what is in the draw is not in the weight of an update too.
     seed : int
         Root of every key, 0 <= seed < 2**64.
     evaluate_every : int
@@ -72,6 +76,7 @@ class Plan:
     collective: Collective = field(default_factory=Star)
     rounds: int = 10
     per_round: int | None = None
+    sampler: Sampler = field(default_factory=Uniform)
     seed: int = 0
     evaluate_every: int = 1
     on_failure: Literal["raise", "drop"] = "raise"
@@ -79,6 +84,12 @@ class Plan:
     trusted: int = 0
     trust_every: int | None = None
     guarantee: Guarantee | None = field(default_factory=Guarantee)
+
+    @property
+    def by_rows(self) -> bool:
+        """Whether a source counts as many times as it has rows."""
+        auto = self.weights == "auto" and self.aggregator.by_size
+        return self.weights == "rows" or auto
 
     @property
     def wire(self) -> Codec:

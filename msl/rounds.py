@@ -7,19 +7,21 @@
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from time import perf_counter
+from functools import partial
+from typing import Any, TypeAlias
 
-from msl import hosts, meeting
+from msl import meeting
 from msl.checkpoints.base import Checkpoints, Saved, Shelf
 from msl.cluster.base import Executor
 from msl.errors import PlanError, WorkerLostError
 from msl.ledger import Ledger
-from msl.meeting import State
+from msl.meeting import Met, State
 from msl.plan import Plan
-from msl.random import derive, generator
+from msl.round import ahead_of, run_round, run_rounds, run_until_converged
 from msl.sources.base import Source, info_of
-from msl.stage import Stage, Standing, first_standing, set_stage
+from msl.stage import Stage, Standing, Start, first_standing, set_stage, with_new_server
 from msl.tracking import active_tracker
 from msl.tracking.base import Tracker
 from msl.types import Report, SourceInfo, Vector
@@ -29,111 +31,35 @@ __all__ = [
     "Result",
     "Stage",
     "Standing",
+    "Start",
     "State",
+    "Watch",
     "run_round",
     "run_rounds",
     "set_stage",
     "train",
 ]
 
+Watch: TypeAlias = Callable[[Report, Callable[[], Vector]], bool]
+"""Told every report, and how to get the parameters after it; True ends the run."""
+
 
 @dataclass(frozen=True)
 class Result:
-    """What a run leaves: the model, every report, and the books on its sources."""
+    """What a run leaves: the model, every report, and the books on its sources.
+
+    `server` is the server's state, for a `Start`; None unless `train` was asked to keep it.
+    """
 
     params: Vector
     reports: tuple[Report, ...]
     ledger: Ledger
+    server: Any = None
 
     @property
     def sources(self) -> tuple[SourceInfo, ...]:
         """What may be said of each source, by rank."""
         return self.ledger.sources
-
-
-def run_round(stage: Stage, before: Standing, round: int) -> tuple[Report, Standing]:
-    """Run one round: one message to each worker that has a part in it."""
-    (report,), standing = run_rounds(stage, before, range(round, round + 1))
-    return report, standing
-
-
-def run_rounds(
-    stage: Stage, before: Standing, rounds: range
-) -> tuple[tuple[Report, ...], Standing]:
-    """Run some rounds; the client's part of them, one message per worker, is paid once.
-
-    Nothing in a round waits for the client, so workers go from one to the next by themselves.
-    """
-    start = perf_counter()
-    told, standing = [], before
-    for round in rounds:
-        standing = queue_round(stage, standing, round)
-        told.append(stage.executor.submit(meeting.report_of, standing.met, at=stage.root))
-    reports = stage.executor.gather(told)
-    seconds = {"round": (perf_counter() - start) / len(rounds)}
-    done = tuple(
-        replace(
-            report,
-            seconds={**report.seconds, **seconds},
-            believed=sum(weight > 0 for weight in stage.believed),
-            bound=_guaranteed(stage, report),
-        )
-        for report in reports
-    )
-    return done, standing
-
-
-def _guaranteed(stage: Stage, report: Report) -> dict[str, float]:
-    """Return what is guaranteed of the risk of a model that agrees with this round's sources."""
-    guarantee = stage.plan.guarantee
-    if guarantee is None or stage.capacity is None:
-        return {}
-    rows = [stage.infos[rank].rows for rank in report.participants]
-    filtered = stage.verdict.filtered
-    return guarantee.of_round(rows, report.given, stage.capacity, filtered=filtered).metrics()
-
-
-def queue_round(stage: Stage, before: Standing, round: int) -> Standing:
-    """Submit the calls of a round: this function is the round."""
-    executor, root = stage.executor, stage.root
-    model = executor.submit(meeting.model_of, before.met, at=root)
-    worked, deliveries = dict(before.worked), []
-    chosen = choose(stage.plan, stage.believed, round)
-    for place, ranks in stage.ranks.items():
-        mine = tuple(rank for rank in ranks if rank in chosen)
-        if mine:
-            worked[place] = executor.submit(
-                hosts.work,
-                stage.hosts[place],
-                before.worked.get(place),
-                model,
-                mine,
-                round,
-                at=place,
-            )
-            deliveries.append(executor.submit(hosts.delivery_of, worked[place], at=place))
-    met = executor.submit(
-        meeting.meet,
-        stage.hosts[root],
-        before.met,
-        deliveries,
-        stage.believed,
-        stage.held_out,
-        round,
-        at=root,
-    )
-    return Standing(met, worked)
-
-
-def choose(plan: Plan, believed: Sequence[float], round: int) -> frozenset[int]:
-    """Return the ranks of a round, drawn uniformly among the sources that are believed at all."""
-    open_to = [rank for rank, weight in enumerate(believed) if weight > 0]
-    if not open_to:
-        raise PlanError("the trust rule believes no source; there is nothing to learn from")
-    if plan.per_round is None or plan.per_round >= len(open_to):
-        return frozenset(open_to)
-    draw = generator(derive(plan.seed, round, "choose"))
-    return frozenset(draw.choice(open_to, plan.per_round, replace=False).tolist())
 
 
 def train(
@@ -144,15 +70,22 @@ def train(
     held_out: Source | None = None,
     tracker: Tracker | None = None,
     on_report: Callable[[Report], None] | None = None,
+    watch: Watch | None = None,
     log_model_every: int | None = None,
     checkpoints: Checkpoints | None = None,
     resume: bool = False,
+    start: Start | None = None,
+    keep_server: bool = False,
 ) -> Result:
     """Run the plan to its end: all rounds, or until the server's rule says it has converged.
 
     When workers die, their sources are loaded again at the places that are left and the rounds
     since the last checkpoint, or since the start, are replayed to the same bits; nothing is
     reported twice.
+
+    Where sources are weighed anew during a run (`Plan.trust_every`), a server that has converged
+    has them weighed at once. If other rows are believed, or the same ones less or more, the
+    server begins anew from the parameters as they are; else the run is over.
 
     Parameters
     ----------
@@ -164,6 +97,9 @@ def train(
         Hears every report; what `msl.autolog` says when left out.
     on_report : callable, optional
         Told every report after the tracker.
+    watch : callable, optional
+        Told every report before the tracker, and how to get the parameters after it; returns
+        whether the run ends there. Each round then waits for it.
     log_model_every : int, optional
         Rounds after which the tracker gets the model as it is then.
     checkpoints : Checkpoints, optional
@@ -171,7 +107,11 @@ def train(
     resume : bool
         Whether to go on with the run whose checkpoints those are. It ends in the same bits as
         without the break, on any number of places. The tracker hears the rounds that it does not
-        know, `on_report` new ones, and the result has all.
+        know, `on_report` and `watch` new ones, and the result has all.
+    start : Start, optional
+        Where to begin; its rounds have no checkpoints.
+    keep_server : bool
+        Whether the result has the server's state, which may be many times as large as the model.
 
     Raises
     ------
@@ -186,121 +126,158 @@ def train(
         When no place is left.
     """
     plan.check(len(sources))
-    if tracker is None:
-        with active_tracker("msl", plan.describe()) as own:
-            return train(
-                plan, sources, executor, held_out=held_out, tracker=own, on_report=on_report,
-                log_model_every=log_model_every, checkpoints=checkpoints, resume=resume,
-            )  # fmt: skip
-    shelf = None
-    if checkpoints is not None:
-        shelf = checkpoints.open(plan, resume=resume, run=tracker.run_id)
-    elif resume:
+    if start is not None:
+        start.check(plan)
+    if start is not None and checkpoints is not None:
+        raise PlanError("checkpoints hold a run from round 0: leave them or the start out")
+    if resume and checkpoints is None:
         raise PlanError("a run is resumed from its checkpoints: say where they are")
-    reports: list[Report] = []
-    ledger: Ledger | None = None
-    tracked: frozenset[int] = frozenset()
-    while True:
-        try:
-            required = resume and ledger is None
-            stage, standing, saved = _start(plan, sources, held_out, executor, shelf, required)
-            if ledger is None:
-                tracker.log_sources(stage.infos)
-                ledger = Ledger.open(stage.infos, stage.verdict)
-                if saved is not None:
-                    ledger, reports = saved.ledger, list(saved.reports)
-                # A tracker that was killed may lack the last rounds, or be ahead of us.
-                tracked = tracker.rounds() if resume else frozenset()
-                for report in reports:
-                    if report.round not in tracked:
-                        tracker.log(report)
-            shelf = shelf and shelf.after(saved)
-            done, ahead, over = saved.done if saved else 0, 1, False
-            while done < plan.rounds and not over:
-                if done and done % (plan.trust_every or plan.rounds) == 0:
-                    stage = set_stage(plan, sources, held_out, executor)
-                    if done == len(reports):
-                        ledger = ledger.judged(done, stage.verdict)
-                every = checkpoints.every if checkpoints else None
-                stops = (plan.rounds, plan.trust_every, log_model_every, every)
-                batch = range(done, _stop(done, ahead, stops))
-                told, standing = run_rounds(stage, standing, batch)
-                ahead = _ahead(told[-1].seconds["round"])
-                # Rounds after the end were queued already; they changed nothing.
-                told, over = _until_converged(told)
-                done += len(told)
-                for report in told[max(0, len(reports) - batch.start) :]:
-                    reports.append(report)
-                    ledger = ledger.heard(report)
-                    if report.round not in tracked:
-                        tracker.log(report)
-                    if on_report:
-                        on_report(report)
-                if done == len(reports) and done % (log_model_every or plan.rounds + 1) == 0:
-                    _checkpoint(stage, standing, done - 1, held_out, tracker)
-                if shelf and not over and done == len(reports) and shelf.due(done):
-                    shelf = shelf.save(
-                        executor, stage.root, standing.met, standing.worked, ledger, reports
-                    )
-            return Result(_params(stage, standing), tuple(reports), ledger)
-        except WorkerLostError:
-            executor.refresh()
-
-
-def _start(
-    plan: Plan,
-    sources: Sequence[Source],
-    held_out: Source | None,
-    executor: Executor,
-    shelf: Shelf | None,
-    required: bool,
-) -> tuple[Stage, Standing, Saved | None]:
-    """Set the stage for the round after the newest checkpoint that can be read, or for round 0."""
-    for saved in shelf.saved(required=required) if shelf else ():
-        stage = set_stage(plan, sources, held_out, executor, saved.ledger.verdict)
-        # Rows may change where sources are loaded anew during a run.
-        ledger = saved.books(stage.infos, same_rows=plan.trust_every is None)
-        restored = saved.restore(plan, executor, stage.root, stage.ranks)
-        if restored is not None:
-            return stage, Standing(*restored), replace(saved, ledger=ledger)
-    stage = set_stage(plan, sources, held_out, executor)
-    return stage, first_standing(stage), None
-
-
-def _until_converged(told: tuple[Report, ...]) -> tuple[tuple[Report, ...], bool]:
-    """Return the reports up to the first that has come to an end, and whether one has."""
-    for i, report in enumerate(told):
-        if report.converged:
-            return told[: i + 1], True
-    return told, False
-
-
-def _params(stage: Stage, standing: Standing) -> Vector:
-    """Bring the parameters to the client."""
-    handle = stage.executor.submit(meeting.params_of, standing.met, at=stage.root)
-    params: Vector = stage.executor.gather([handle])[0]
-    return params
-
-
-def _checkpoint(
-    stage: Stage, standing: Standing, round: int, held_out: Source | None, tracker: Tracker
-) -> None:
-    """Leave the model as it is after a round with the tracker."""
-    dataset = None
-    if held_out is not None:
-        known = stage.executor.submit(
-            info_of, held_out.name, stage.held_out, stage.root, at=stage.root
+    own = active_tracker("msl", plan.describe()) if tracker is None else nullcontext(tracker)
+    with own as heard:
+        shelf = checkpoints.open(plan, resume=resume, run=heard.run_id) if checkpoints else None
+        staged = partial(set_stage, plan, sources, held_out, executor)
+        run = _Run(
+            plan, staged, start, held_out, heard, on_report, watch, log_model_every, shelf, resume
         )
-        (dataset,) = stage.executor.gather([known])
-    params = _params(stage, standing)
-    tracker.log_checkpoint(round, stage.plan.model, params, dataset=dataset)
+        while True:
+            try:
+                stage, standing = run.through()
+                params = _fetch(stage, standing, meeting.params_of)
+                server = _fetch(stage, standing, _server_of) if keep_server else None
+                return Result(params, tuple(run.reports), run.ledger, server)
+            except WorkerLostError:
+                executor.refresh()
 
 
-def _stop(done: int, ahead: int, cadences: Sequence[int | None]) -> int:
-    """Return the round to pause before: at most so many ahead, and at each cadence's multiples."""
-    return min(done + ahead, *(done - done % every + every for every in cadences if every))
+@dataclass
+class _Run:
+    """What was asked for, and what outlives a lost worker: reports, books, and the shelf."""
+
+    plan: Plan
+    staged: Callable[..., Stage]
+    start: Start | None
+    held_out: Source | None
+    tracker: Tracker
+    on_report: Callable[[Report], None] | None
+    watch: Watch | None
+    log_model_every: int | None
+    shelf: Shelf | None
+    resume: bool
+
+    def __post_init__(self) -> None:
+        self.first, self.end = self.start.round if self.start else 0, self.plan.rounds
+        self.reports: list[Report] = []
+        self.ledger: Ledger
+        self.opened, self.tracked = False, frozenset[int]()
+
+    @property
+    def known(self) -> int:
+        """The first round that nobody has heard of."""
+        return self.first + len(self.reports)
+
+    def through(self) -> tuple[Stage, Standing]:
+        """Run all rounds, and return where that ends."""
+        stage, standing, done = self.begin()
+        ahead, settled = 1, False
+        while done < self.end and (found := self.judged(stage, standing, done, settled)):
+            stage, standing = found
+            rounds = range(done, self.pause(done, ahead))
+            told, standing = run_until_converged(stage, standing, rounds)
+            ahead, settled = ahead_of(told[-1]), told[-1].converged
+            for report in told[max(0, self.known - done) :]:
+                self.hear(report, stage, standing)
+            done += len(told)
+            if done == self.known:
+                self.keep(stage, standing, settled)
+        return stage, standing
+
+    def begin(self) -> tuple[Stage, Standing, int]:
+        """Set the stage after the newest checkpoint that can be read, or for the first round."""
+        required = self.resume and not self.opened
+        for saved in self.shelf.saved(required=required) if self.shelf else ():
+            stage = self.staged(saved.ledger.verdict)
+            # Rows may change where sources are loaded anew during a run.
+            ledger = saved.books(stage.infos, same_rows=self.plan.trust_every is None)
+            restored = saved.restore(self.plan, stage.executor, stage.root, stage.ranks)
+            if restored is not None:
+                self.open(stage, replace(saved, ledger=ledger))
+                return stage, Standing(*restored), saved.done
+        stage = self.staged()
+        self.open(stage, None)
+        return stage, first_standing(stage, self.start), self.first
+
+    def open(self, stage: Stage, saved: Saved | None) -> None:
+        """Begin after this checkpoint; open the books, unless they are since before a loss."""
+        self.shelf = self.shelf and self.shelf.after(saved)
+        if self.opened:
+            return
+        self.tracker.log_sources(stage.infos)
+        self.ledger, self.opened = Ledger.open(stage.infos, stage.verdict), True
+        if saved is not None:
+            self.ledger, self.reports = saved.ledger, list(saved.reports)
+        # A tracker that was killed may lack the last rounds, or be ahead of us.
+        self.tracked = self.tracker.rounds() if self.resume else frozenset()
+        for report in self.reports:
+            self.track(report)
+
+    def track(self, report: Report) -> None:
+        if report.round not in self.tracked:
+            self.tracker.log(report)
+
+    def judged(
+        self, stage: Stage, standing: Standing, done: int, settled: bool
+    ) -> tuple[Stage, Standing] | None:
+        """Weigh the sources anew if it is time; None when a settled server has no more to learn."""
+        every = self.plan.trust_every
+        if every and (settled or (done > self.first and done % every == 0)):
+            before, stage = stage, self.staged()
+            if done == self.known:
+                self.ledger = self.ledger.judged(done, stage.verdict)
+            if stage.task != before.task:
+                submit = stage.executor.submit
+                met = submit(with_new_server, self.plan, standing.met, at=stage.root)
+                return stage, replace(standing, met=met)
+        return None if settled else (stage, standing)
+
+    def pause(self, done: int, ahead: int) -> int:
+        """Return the round to pause before: at each cadence's multiples, or so many ahead."""
+        on_shelf = self.shelf.every if self.shelf else None
+        cadences = (self.end, self.plan.trust_every, self.log_model_every, on_shelf)
+        nearest = min(done - done % every + every for every in cadences if every)
+        return min(nearest, done + (1 if self.watch else ahead))
+
+    def hear(self, report: Report, stage: Stage, standing: Standing) -> None:
+        """Tell everybody of a report."""
+        # First who may find a worker lost, and is told again then.
+        if self.watch and self.watch(report, lambda: _fetch(stage, standing, meeting.params_of)):
+            self.end = report.round + 1
+        self.reports.append(report)
+        self.ledger = self.ledger.heard(report)
+        self.track(report)
+        if self.on_report:
+            self.on_report(report)
+
+    def keep(self, stage: Stage, standing: Standing, settled: bool) -> None:
+        """Leave the model with the tracker, and a checkpoint on the shelf, where it is time."""
+        executor, root, done = stage.executor, stage.root, self.known
+        if self.log_model_every and done % self.log_model_every == 0:
+            dataset, judges = None, self.held_out
+            if judges is not None:
+                known = executor.submit(info_of, judges.name, stage.held_out, root, at=root)
+                (dataset,) = executor.gather([known])
+            params = _fetch(stage, standing, meeting.params_of)
+            self.tracker.log_checkpoint(done - 1, self.plan.model, params, dataset=dataset)
+        if self.shelf and not settled and self.shelf.due(done):
+            self.shelf = self.shelf.save(
+                executor, root, standing.met, standing.worked, self.ledger, self.reports
+            )
 
 
-def _ahead(seconds: float) -> int:
-    """Return how many rounds of that length to queue at once: about a tenth of a second."""
-    return max(1, min(16, round(0.1 / seconds)))
+def _fetch(stage: Stage, standing: Standing, fn: Callable[[Met], Any]) -> Any:
+    """Bring what a function says of the state to the client."""
+    (found,) = stage.executor.gather([stage.executor.submit(fn, standing.met, at=stage.root)])
+    return found
+
+
+def _server_of(met: Met) -> Any:
+    return met.state.server

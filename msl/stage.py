@@ -1,21 +1,26 @@
-"""Who is where: sources are dealt to places, loaded, checked, and judged."""
+"""Who is where: sources are dealt to places, loaded, checked and judged; where a run begins."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from msl import hosts, meeting
 from msl.bounds.capacity import Capacity, Measured
 from msl.cluster.base import Executor, Handle
-from msl.errors import DataError
+from msl.codecs.none import Identity
+from msl.errors import DataError, PlanError
+from msl.meeting import Met
 from msl.plan import Plan
+from msl.samplers.base import Candidates
 from msl.sources.base import Source
 from msl.trust.all import TrustAll
 from msl.trust.base import Held, TrustReport
-from msl.types import SourceInfo
+from msl.types import SourceInfo, Vector
 
-__all__ = ["Stage", "Standing", "first_standing", "set_stage"]
+__all__ = ["Stage", "Standing", "Start", "first_standing", "set_stage", "with_new_server"]
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,31 @@ class Stage:
         """Weight of each rank in [0, 1], from the trust rule."""
         return self.verdict.weights
 
+    @cached_property
+    def candidates(self) -> Candidates:
+        """The sources that may be drawn; PlanError when none is believed."""
+        return Candidates.of(self.infos, self.believed)
+
+    @cached_property
+    def counts(self) -> Handle:
+        """At the root, once: how much each rank counts when it is drawn, without its rows."""
+        plan, open_to = self.plan, self.candidates
+        counts = np.zeros(len(self.infos))
+        counts[open_to.ranks] = plan.sampler.counts(
+            open_to, plan.per_round or len(open_to), plan.by_rows
+        )
+        return self.executor.scatter(tuple(counts.tolist()), at=self.root)
+
+    @cached_property
+    def place_of(self) -> dict[int, str]:
+        """Where each rank is."""
+        return {rank: place for place, ranks in self.ranks.items() for rank in ranks}
+
+    @property
+    def task(self) -> tuple[object, ...]:
+        """What is to be learned: equal where the same rows are believed, and as far."""
+        return self.believed, *(info.digest for info in self.infos)
+
 
 @dataclass(frozen=True)
 class Standing:
@@ -60,6 +90,24 @@ class Standing:
 
     met: Handle
     worked: dict[str, Handle]
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where to begin: parameters, the server's state if it goes on, and the number of the round."""
+
+    params: Vector
+    server: Any = None
+    round: int = 0
+
+    def check(self, plan: Plan) -> None:
+        """Raise PlanError when the plan has another model, or no such round."""
+        shape, rounds = (plan.model.layout.size,), plan.rounds
+        if self.params.shape != shape or not 0 <= self.round < rounds:
+            raise PlanError(
+                f"a start needs parameters of shape {shape} and a round in 0..{rounds - 1}, got "
+                f"{self.params.shape} and {self.round}"
+            )
 
 
 def set_stage(
@@ -134,7 +182,22 @@ def _check_fit(plan: Plan, infos: Sequence[SourceInfo]) -> None:
             )
 
 
-def first_standing(stage: Stage) -> Standing:
-    """Return the standing before round 0."""
-    met = stage.executor.submit(meeting.begin, stage.plan, len(stage.infos), at=stage.root)
-    return Standing(met, {})
+def first_standing(stage: Stage, start: Start | None = None) -> Standing:
+    """Return the standing before the first round."""
+    n = len(stage.infos)
+    return Standing(stage.executor.submit(_begin, stage.plan, n, start, at=stage.root), {})
+
+
+def _begin(plan: Plan, n: int, start: Start | None) -> Met:
+    met = meeting.begin(plan, n)
+    if start is None:
+        return met
+    state = replace(met.state, params=start.params, server=start.server)
+    met = replace(met, state=state, model=Identity().encode(start.params)[0])
+    return met if start.server is not None else with_new_server(plan, met)
+
+
+def with_new_server(plan: Plan, met: Met) -> Met:
+    """Return the state for another task: the server has yet to learn of it, the model stays."""
+    server = plan.algorithm.server().init(met.state.params)
+    return replace(met, state=replace(met.state, server=server))

@@ -54,6 +54,8 @@ def test_the_quick_start_is_what_it_promises():
         ("attack=lies", r"attack: unknown attack 'lies'"),
         ("corrupted=20", r"corrupted: at least one of 20"),
         ("per_round=21", r"per_round"),
+        ("sampler=oort", r"sampler: unknown sampler 'oort'; choose from: uniform, weighted"),
+        ("sampler={name: weighted, by: size}", r"sampler: .*rows or belief, got 'size'"),
         ("algorithm.lr=-1", r"algorithm: lr.*> 0.*-1"),
         ("data.partition.alpha=-1", r"data\.partition: .*alpha"),
         ("baselines=[best]", r"baselines\.0: .*pooled_clean"),

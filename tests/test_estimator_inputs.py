@@ -21,10 +21,10 @@ from msl.cluster import LocalExecutor
 from msl.cluster.base import Handle
 from msl.errors import DataError, SourceError, WorkerLostError
 from msl.estimators import MultiSourceClassifier, MultiSourceRegressor
-from msl.estimators.engine import Start, learn
 from msl.estimators.inputs import are_sources
 from msl.models import Softmax
 from msl.plan import Plan
+from msl.rounds import Start, train
 from msl.sources import ArraySource, LoaderSource
 from msl.types import Data, Report
 
@@ -213,7 +213,7 @@ def test_sources_elsewhere_can_judge() -> None:
     assert clf.history_["eval/accuracy"].notna().all()
 
 
-# The engine.
+# Rounds that are lost.
 
 
 class Failing(LocalExecutor):
@@ -241,13 +241,13 @@ def test_rounds_are_run_again_when_a_worker_is_lost_and_heard_once() -> None:
     for at in ((), (4, 9, 30)):
         rounds: list[int] = []
 
-        def hear(report: Report, params: Any, rounds: list[int] = rounds) -> bool:
+        def watch(report: Report, params: Any, rounds: list[int] = rounds) -> bool:
             assert params().shape == (21,)
             rounds.append(report.round)
             return report.round == 9
 
         with Failing(at) as executor:
-            left.append(learn(plan, sources, executor, start=start, hear=hear))
+            left.append(train(plan, sources, executor, start=start, watch=watch))
         heard.append(rounds)
     assert heard == [list(range(10))] * 2
     assert left[1].ledger.rounds == 10

@@ -43,6 +43,8 @@ from msl.errors import DataError, PlanError, SourceError
 from msl.models import Softmax
 from msl.random import derive
 from msl.rounds import run_round, set_stage, train
+from msl.samplers import SAMPLERS
+from msl.samplers import make as make_sampler
 from msl.sources import ArraySource, LoaderSource
 from msl.stage import first_standing
 from msl.tracking import autolog
@@ -86,6 +88,29 @@ def test_partial_participation_is_the_same_anywhere_and_draws_all(cluster):
     drawn = [report.participants for report in alone.reports]
     assert all(len(ranks) == 3 == len(set(ranks)) for ranks in drawn)
     assert {rank for ranks in drawn for rank in ranks} == set(range(7))
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_sampler_chooses_the_same_anywhere(cluster, sampler):
+    a_plan = plan(per_round=3, rounds=9, sampler=make_sampler(sampler), on_failure="drop")
+    alone = local(a_plan)
+    with DaskExecutor(cluster) as executor:
+        two = train(a_plan, blobs(), executor, held_out=held_out())
+    assert bits(alone) == bits(two)
+    assert {rank for report in alone.reports for rank in report.participants} == set(range(7))
+
+
+def test_what_is_in_the_draw_is_not_in_the_weight():
+    sources = [blobs(3, rows=rows)[rank] for rank, rows in enumerate((40, 80, 120))]
+    calm = plan(aggregator=Mean(), attack=None, corrupted=(), per_round=2, rounds=4)
+    by_rows = local(replace(calm, sampler=make_sampler("weighted")), sources)
+    for report in by_rows.reports:
+        # The third has half of all rows: it is in every round.
+        np.testing.assert_allclose(report.given, [0.5, 0.5])
+        assert 2 in report.participants
+    for report in local(calm, sources).reports:
+        rows = np.array([(40, 80, 120)[rank] for rank in report.participants])
+        np.testing.assert_allclose(report.given, rows / rows.sum())
 
 
 def test_training_learns_and_reports_what_happened():

@@ -19,7 +19,6 @@ from msl.cluster import Executor, open_executor
 from msl.errors import DataError
 from msl.estimators.books import WithBooks
 from msl.estimators.callbacks import Patience, RoundTasks
-from msl.estimators.engine import Start, learn
 from msl.estimators.gathering import current_client, gathered, survey_all
 from msl.estimators.inputs import Raw
 from msl.estimators.parts import WithParts, part_of
@@ -27,6 +26,7 @@ from msl.estimators.preparing import Prepared, Scaling, Told
 from msl.estimators.resumed import resumed
 from msl.models import Model
 from msl.plan import Plan
+from msl.rounds import Start, train
 from msl.sources import PooledSource, Source
 from msl.trust.all import TrustAll
 from msl.types import Report
@@ -107,7 +107,7 @@ class MultiSource(CallbackSupportMixin, WithBooks, WithParts):  # type: ignore[m
             tasks = RoundTasks(self, self.rounds, given)
         patience = Patience(self.tol, self.n_iter_no_change) if self.early_stopping else None
 
-        def hear(report: Report, params: Any) -> bool:
+        def watch(report: Report, params: Any) -> bool:
             stop = patience is not None and patience.ended(report.accuracy or 0.0, params)
             last = stop or report.converged or report.round + 1 == self.rounds
             asked = tasks is not None and tasks.ended(last, lambda: self._fitted(params()))
@@ -118,8 +118,10 @@ class MultiSource(CallbackSupportMixin, WithBooks, WithParts):  # type: ignore[m
             start = self._warm(plan.model, before) if before else None
             if start and isinstance(plan.algorithm, Lbfgs):
                 plan = replace(plan, algorithm=resumed(plan.algorithm, before["_server"]))
-            heard = hear if tasks or patience else None
-            left = learn(plan, held, executor, held_out=held_out, start=start, hear=heard)
+            left = train(
+                plan, held, executor, held_out=held_out, start=start, keep_server=True,
+                watch=watch if tasks or patience else None,
+            )  # fmt: skip
         self._told = []
         self._keep(left, patience.params if patience else None)
         if tasks:
@@ -146,7 +148,7 @@ class MultiSource(CallbackSupportMixin, WithBooks, WithParts):  # type: ignore[m
                 # Rows may have changed since it was done.
                 server = None if rule.converged(self._server) else self._server
                 start = Start(self.params_, server, done)
-            left = learn(plan, held, executor, start=start)
+            left = train(plan, held, executor, start=start, keep_server=True)
         if first:
             self._told = []
         self._keep(left)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from sklearn.exceptions import NotFittedError
 
-from msl.estimators.engine import Left
+from msl.rounds import Result
 from msl.types import Vector
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class WithBooks:
     def _fitted(self, params: Vector) -> dict[str, Any]:
         """Return the attributes that say what was learned."""
 
-    def _keep(self, left: Left, best: Vector | None = None) -> None:
+    def _keep(self, left: Result, best: Vector | None = None) -> None:
         """Set what is fitted."""
         self.params_ = left.params if best is None else best
         self._server = left.server if best is None else None

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from msl.estimators.base import MultiSource
-from msl.estimators.engine import Start
 from msl.estimators.inputs import FLOATS
 from msl.estimators.preparing import Scaling, Told
 from msl.models import Linear, Model, Softmax
 from msl.models.penalty import L2
+from msl.rounds import Start
 from msl.types import Vector
 
 __all__ = ["LinearMultiSource"]

@@ -15,12 +15,12 @@ from msl.algorithms.base import Algorithm
 from msl.codecs.base import Codec
 from msl.errors import PlanError
 from msl.estimators.base import MultiSource
-from msl.estimators.engine import Start
 from msl.estimators.inputs import FLOATS
 from msl.estimators.preparing import Scaling, Told
 from msl.estimators.torch_module import factory_of
 from msl.models.torch import TorchModel
 from msl.plan import Plan
+from msl.rounds import Start
 from msl.trust.base import TrustRule
 from msl.types import Vector
 

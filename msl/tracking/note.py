@@ -31,7 +31,9 @@ def note_of(plan: Mapping[str, Any], command: str) -> str:
         msl run config.yaml
     """
     per_round = plan.get("per_round")
-    chosen = "all sources" if per_round is None else f"{per_round} sources drawn at random"
+    chosen = f"{per_round} sources, drawn by {_part(plan.get('sampler', {'name': 'uniform'}))}"
+    if per_round is None:
+        chosen = "all sources"
     lines = [
         f"**{plan['rounds']} rounds** of {_part(plan['algorithm'])} on the model "
         f"{_part(plan['model'])}, in each {chosen}.",

@@ -7,10 +7,14 @@ that leave a host are payloads (to the meeting host), the model (from it) and re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from msl.algorithms.base import LocalSolver
 from msl.attacks.base import DataAttack
+from msl.codecs import bundle
 from msl.codecs.base import Codec
 from msl.codecs.payload import Payload
 from msl.errors import SourceError
@@ -69,6 +73,28 @@ class Delivery:
     dropped: dict[int, str]
     seconds: float
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel as a whole: one buffer, however many sources."""
+        told = [(s.rank, s.weight, s.loss) for s in self.sent]
+        packed = bundle.pack([s.payload for s in self.sent])
+        return _delivered, (told, *packed, self.dropped, self.seconds)
+
+
+def _delivered(
+    told: list[tuple[int, float, float]],
+    heads: list[bundle.Head],
+    blob: NDArray[np.uint8],
+    dropped: dict[int, str],
+    seconds: float,
+) -> Delivery:
+    """Return the delivery that was packed."""
+    payloads = bundle.unpack(heads, blob)
+    sent = tuple(
+        Sent(rank, payload, weight, loss)
+        for (rank, weight, loss), payload in zip(told, payloads, strict=True)
+    )
+    return Delivery(sent, dropped, seconds)
+
 
 @dataclass(frozen=True)
 class Kept:
@@ -123,13 +149,13 @@ def work(
     start = perf_counter()
     plan, codec, params = host.plan, host.plan.wire, model.decode()
     params.flags.writeable = False
-    memories = dict(before.memories) if before else {}
+    solver, memories = plan.algorithm.solver(plan.model), dict(before.memories) if before else {}
     sent: list[Sent] = []
     dropped: dict[int, str] = {}
     for rank in ranks:
         try:
             contribution, memories[rank] = _contribute(
-                plan, codec, params, host.data[rank], memories.get(rank), rank, round
+                plan.seed, solver, codec, params, host.data[rank], memories.get(rank), rank, round
             )
         except Exception as error:
             failure = SourceError(host.infos[rank].name, round, host.place, str(error))
@@ -142,19 +168,24 @@ def work(
 
 
 def _contribute(
-    plan: Plan, codec: Codec, params: Vector, data: Data, kept: Kept | None, rank: int, round: int
+    seed: int,
+    solver: LocalSolver,
+    codec: Codec,
+    params: Vector,
+    data: Data,
+    kept: Kept | None,
+    rank: int,
+    round: int,
 ) -> tuple[Sent, Kept]:
     """Return one source's payload, and what it keeps."""
-    solver = plan.algorithm.solver(plan.model)
     if kept is None:
         kept = Kept(solver.init(len(params)), codec.init(len(params)), round - 1)
-    update, solving = solver.solve(
-        params, data, kept.solving, derive(plan.seed, round, rank, "solve"), round
-    )
+    key = derive(seed, round, rank, "solve")
+    update, solving = solver.solve(params, data, kept.solving, key, round)
     payload, coding = codec.encode(
         update.vector,
         codec.carry(kept.coding, age=round - kept.round),
-        key=derive(plan.seed, round, rank, "encode"),
+        key=derive(seed, round, rank, "encode"),
     )
     return Sent(rank, payload, update.weight, update.loss), Kept(solving, coding, round)
 

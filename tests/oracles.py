@@ -490,3 +490,34 @@ def majority(rows, weights):
     votes = np.sign(rows.astype(np.float64))
     won = np.sign(sum(w * vote for w, vote in zip(weights, votes, strict=True)))
     return won.astype(np.float32), (votes == won).sum(axis=1)
+
+
+def softmax_sgd(params, X, y, order, batch, steps, rate, weight, l2, shown):
+    """Where SGD of multinomial logistic regression ends, row by row in float64; the first loss."""
+    m, p = X.shape
+    c = len(params) // (p + 1)
+    w = params[: c * p].reshape(c, p).astype(np.float64)
+    b = params[c * p :].astype(np.float64)
+    share = np.ones(m) if weight is None else weight.astype(np.float64)
+
+    def probabilities(x):
+        z = w @ x.astype(np.float64) + b
+        z = np.append(0.0, z) if c == 1 else z
+        e = np.exp(z - z.max())
+        return e / e.sum()
+
+    losses = [-np.log(probabilities(X[i])[y[i]]) for i in range(shown)]
+    loss = np.average(losses, weights=share[:shown]) if shown else 0.0
+    first = 0
+    for _ in range(steps):
+        rows = order[first : min(first + batch, (first // m + 1) * m)]
+        first += len(rows)
+        g_w, g_b = np.zeros_like(w), np.zeros_like(b)
+        for i in rows:
+            wrong = probabilities(X[i])
+            wrong[y[i]] -= 1
+            wrong = wrong[-c:] * share[i] / share[rows].sum()
+            g_w += np.outer(wrong, X[i])
+            g_b += wrong
+        w, b = w - rate * (g_w + (0 if l2 is None else l2) * w), b - rate * g_b
+    return np.append(w.ravel(), b), loss

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from msl.algorithms import ALGORITHMS, Algorithm, FedAvg, FedSgd, Lbfgs, Step
+from msl.algorithms import ALGORITHMS, Algorithm, FedAvg, FedSgd, Lbfgs, Step, fedavg
 from msl.algorithms import make as make_algorithm
 from msl.errors import DataError, PlanError
 from msl.models import Softmax
+from msl.models.base import Model
 from msl.random import generator
 from msl.types import Data, Update
 
@@ -83,7 +84,7 @@ def test_keeps_the_contract(algorithm: Algorithm, weighted: bool) -> None:
     assert update.vector.shape == params.shape
     assert update.vector.dtype == np.float32
     assert update.weight == (len(data) if data.weight is None else data.weight.sum())
-    assert update.loss == MODEL.loss(params, data.X, data.y, data.weight)
+    assert update.loss == pytest.approx(MODEL.loss(params, data.X, data.y, data.weight), rel=1e-6)
 
     rule = algorithm.server()
     moved, _ = rule.step(params, update.vector, rule.init(params))
@@ -97,7 +98,7 @@ def test_the_loss_is_that_of_the_first_rows() -> None:
     assert data.weight is not None
     shown = MODEL.loss(start(), data.X[:1024], data.y[:1024], data.weight[:1024])
     for algorithm in (FedAvg(steps=1), FedSgd()):
-        assert solve(algorithm, data).loss == shown
+        assert solve(algorithm, data).loss == pytest.approx(shown, rel=1e-6)
 
 
 @weightings
@@ -106,7 +107,7 @@ def test_one_full_step_is_one_gradient(weighted: bool) -> None:
     whole = gradient(start(), data, slice(None))
     once = solve(FedAvg(batch=None, lr=0.5), data)
     stepped = start() - np.float32(0.5) * whole
-    np.testing.assert_array_equal(once.vector, stepped - start())
+    np.testing.assert_allclose(once.vector, stepped - start(), atol=1e-6)
     np.testing.assert_array_equal(solve(FedSgd(), data).vector, -whole)
 
 
@@ -128,6 +129,30 @@ def test_fedavg_equals_plain_loops(settings: FedAvg, steps: int, weighted: bool)
     local, taken = slow_fedavg(settings, data, 7, settings.lr)
     assert taken == steps
     np.testing.assert_allclose(solve(settings, data).vector, local - start(), atol=1e-6)
+
+
+@weightings
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("l2", [0.0, 0.5, (0.1, 0.0, 2.0)], ids=str)
+def test_the_fast_way_of_a_model_equals_single_steps(l2: Any, classes: int, weighted: bool) -> None:
+    data, model = source(50, weighted), Softmax(3, classes, l2=l2)
+    data = replace(data, y=data.y % classes)
+    order = np.concatenate([generator(key).permutation(50) for key in range(3)])
+    fast, loss = model.local_sgd(model.init(0), data, order, batch=7, steps=20, rate=0.3, shown=30)
+    slow, plain = Model.local_sgd(
+        model, model.init(0), data, order, batch=7, steps=20, rate=0.3, shown=30
+    )
+    np.testing.assert_allclose(fast, slow, atol=1e-6)
+    assert loss == pytest.approx(plain, rel=1e-6)
+
+
+def test_many_epochs_are_cut_into_calls_of_few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = FedAvg(epochs=7, batch=6, lr=0.3)
+    whole = solve(settings, source(20))
+    monkeypatch.setattr(fedavg, "CALL_ROWS", 40)
+    parts = solve(settings, source(20))
+    np.testing.assert_array_equal(parts.vector, whole.vector)
+    assert parts.loss == whole.loss
 
 
 @weightings

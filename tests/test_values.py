@@ -7,6 +7,7 @@ import pytest
 
 from msl import errors
 from msl.errors import (
+    CheckpointError,
     DataError,
     MslError,
     PayloadError,
@@ -35,6 +36,7 @@ ERRORS: list[tuple[MslError, type[Exception], str]] = [
         RuntimeError,
         "source 's' failed while loading on worker tcp://w:1: boom",
     ),
+    (CheckpointError("half of it is missing"), RuntimeError, "half of it is missing"),
     (WorkerLostError(("a", "b"), "silence"), ConnectionError, "lost worker(s) a, b: silence"),
     (TrackingError("f"), RuntimeError, "f"),
 ]
@@ -66,6 +68,8 @@ def test_keys_do_not_meet() -> None:
 
 def test_generator_is_a_function_of_its_key() -> None:
     first = generator(7).integers(0, 2**63, 3)
+    named = np.random.Generator(np.random.Philox(key=7))
+    np.testing.assert_array_equal(first, named.integers(0, 2**63, 3))
     assert first.tolist() == [8043457917274619346, 2724264800509173827, 3874717180691306060]
     np.testing.assert_array_equal(generator(7).integers(0, 2**63, 3), first)
     assert (generator(8).integers(0, 2**63, 3) != first).all()

@@ -10,7 +10,16 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-__all__ = ["Lanes", "address", "load_word", "prefer_wide", "prefetch", "splat", "store_word"]
+__all__ = [
+    "Lanes",
+    "address",
+    "fold",
+    "load_word",
+    "prefer_wide",
+    "prefetch",
+    "splat",
+    "store_word",
+]
 
 _INT = ir.IntType(32)
 _WORD = ir.IntType(64)
@@ -32,6 +41,33 @@ def address(context: Any, builder: Any, kind: Any, array: Any, at: Any, pointee:
     """Return the address of number `at` of a one-dimensional array, as one of a `pointee`."""
     data = context.make_array(kind)(context, builder, array).data
     return builder.bitcast(builder.gep(data, [at]), pointee.as_pointer())
+
+
+def fold(builder: Any, sums: list[Any]) -> Any:
+    """Return a vector whose lane k is the sum of vector k, of as many vectors as lanes.
+
+    Each step takes halves of two vectors into one: 15 steps, not one tree per vector.
+    """
+    lanes = sums[0].type.count
+    half = lanes // 2
+    while len(sums) > 1:
+        # Lanes of one sum are neighbours; lower and upper halves of each are added.
+        lower = [at for at in range(lanes) if at // half % 2 == 0]
+        upper = [at + half for at in lower]
+        index = ir.VectorType(_INT, lanes)
+        sums = [
+            builder.fadd(
+                *(
+                    builder.shuffle_vector(
+                        one, two, ir.Constant(index, part + [lanes + at for at in part])
+                    )
+                    for part in (lower, upper)
+                )
+            )
+            for one, two in zip(sums[::2], sums[1::2], strict=True)
+        ]
+        half //= 2
+    return sums[0]
 
 
 class Lanes:

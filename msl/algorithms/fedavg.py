@@ -77,18 +77,20 @@ class LocalSgd(LocalSolver):
         m = len(source)
         batch = min(settings.batch or m, m)
         epoch = -(-m // batch)
-        draw, local, left = generator(key), params, settings.steps or settings.epochs * epoch
+        draw, left = generator(key), settings.steps or settings.epochs * epoch
+        local, loss, shown = params, 0.0, LOSS_ROWS
         while left > 0:
             passes = min(-(-left // epoch), -(-CALL_ROWS // m))
             order = np.concatenate([draw.permutation(m) for _ in range(passes)])
             steps = min(left, passes * epoch)
-            local = model.local_sgd(
-                local, source, order, batch=batch, steps=steps, rate=settings.rate(round)
-            )
-            left -= steps
+            local, told = model.local_sgd(
+                local, source, order, batch=batch, steps=steps, rate=settings.rate(round),
+                shown=shown,
+            )  # fmt: skip
+            left, loss, shown = left - steps, loss + told, 0
         if not np.isfinite(local).all():
             raise DataError("local training diverged: lower the algorithm's lr")
-        return Update(local - params, rows_of(source), loss_of(model, params, source)), memory
+        return Update(local - params, rows_of(source), loss), memory
 
 
 @dataclass(frozen=True)

@@ -49,8 +49,11 @@ class Model(ABC):
         batch: int,
         steps: int,
         rate: float,
-    ) -> Vector:
-        """Return where mini-batch SGD ends, a fresh array; a model may know a faster way.
+        shown: int,
+    ) -> tuple[Vector, float]:
+        """Return where mini-batch SGD ends, a fresh array, and the loss of `params`.
+
+        A model may know a faster way; this one takes each step by itself.
 
         Parameters
         ----------
@@ -60,6 +63,8 @@ class Model(ABC):
             Rows per step, 1..m, and how many steps the order is good for.
         rate : float
             Learning rate.
+        shown : int
+            Rows, the first ones, on which the loss is stated; it is 0 on none.
         """
         local, m, first = params.copy(), len(source), 0
         for _ in range(steps):
@@ -71,7 +76,10 @@ class Model(ABC):
             gradient *= np.float32(-rate)
             local += gradient
             first = last
-        return local
+        if not shown:
+            return local, 0.0
+        weight = None if source.weight is None else source.weight[:shown]
+        return local, self.loss(params, source.X[:shown], source.y[:shown], weight)
 
     @abstractmethod
     def predict(self, params: Vector, X: NDArray[Any]) -> NDArray[Any]:

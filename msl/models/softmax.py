@@ -129,12 +129,15 @@ class Softmax(Model):
         batch: int,
         steps: int,
         rate: float,
-    ) -> Vector:
-        """Return where mini-batch SGD ends: in one call when rows are dense and batches small."""
+        shown: int,
+    ) -> tuple[Vector, float]:
+        """Return where SGD ends, and the loss: in one call for dense rows and small batches."""
         X: Any = source.X
         if batch >= _LARGE or type(X) is not np.ndarray or X.shape[1:] != (self.n_features,):
-            return super().local_sgd(params, source, order, batch=batch, steps=steps, rate=rate)
-        return softmax_sgd(
+            return super().local_sgd(
+                params, source, order, batch=batch, steps=steps, rate=rate, shown=shown
+            )
+        local, loss = softmax_sgd(
             params,
             np.ascontiguousarray(X, np.float32),
             self._labels(source.y).astype(np.int64, copy=False),
@@ -144,7 +147,11 @@ class Softmax(Model):
             rate=rate,
             weight=source.weight,
             l2=np.broadcast_to(self._l2, self.n_features) if self.l2 else None,
+            shown=min(shown, len(source)),
         )
+        if shown and self.l2:
+            loss += penalty(self.l2, self._l2, self._parts(params)[0])
+        return local, loss
 
     def predict(self, params: Vector, X: NDArray[Any]) -> NDArray[np.int64]:
         """Return class numbers; ties go to the lower one."""

@@ -12,7 +12,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from msl_kernels.simd import address, splat
+from msl_kernels.simd import address, fold, splat
 
 __all__ = ["GROUP", "LANES", "TILE", "block", "dot", "fma", "mix"]
 
@@ -39,32 +39,6 @@ def _call(builder: Any, name: str, *operands: Any) -> Any:
         f"llvm.{name}.{_SUFFIX[kind]}",
     )
     return builder.call(function, operands)
-
-
-def _fold(builder: Any, sums: list[Any]) -> Any:
-    """Return a vector whose lane k is the sum of vector k, of as many vectors as lanes.
-
-    Each step takes halves of two vectors into one: 15 steps, not one tree per vector.
-    """
-    half = LANES // 2
-    while len(sums) > 1:
-        # Lanes of one sum are neighbours; lower and upper halves of each are added.
-        lower = [at for at in range(LANES) if at // half % 2 == 0]
-        upper = [at + half for at in lower]
-        index = ir.VectorType(_INT, LANES)
-        sums = [
-            builder.fadd(
-                *(
-                    builder.shuffle_vector(
-                        one, two, ir.Constant(index, part + [LANES + at for at in part])
-                    )
-                    for part in (lower, upper)
-                )
-            )
-            for one, two in zip(sums[::2], sums[1::2], strict=True)
-        ]
-        half //= 2
-    return sums[0]
 
 
 @intrinsic
@@ -107,7 +81,7 @@ def block(_typing_context, tile, _i, _j, totals, _at, a, b, of):  # type: ignore
         wanted = {
             GROUP * p + q: builder.load(total) for total, (p, q) in zip(sums, pairs, strict=True)
         }
-        found = _fold(builder, [wanted.get(lane, zero) for lane in range(LANES)])
+        found = fold(builder, [wanted.get(lane, zero) for lane in range(LANES)])
         size = _call(builder, "fabs", found)
         low, high = (ir.Constant(_FLOATS, [edge] * LANES) for edge in (_LOW, float("inf")))
         good = builder.and_(
@@ -139,7 +113,7 @@ def dot(_typing_context, x, y):  # type: ignore[no-untyped-def]
                 for array, value in zip((x, y), arguments, strict=True)
             )
             builder.store(_call(builder, "fma", one, two, builder.load(total)), total)
-        found = _fold(builder, [builder.load(total)] + [zero] * (LANES - 1))
+        found = fold(builder, [builder.load(total)] + [zero] * (LANES - 1))
         return builder.extract_element(found, ir.Constant(_INT, 0))
 
     return types.float64(x, y), emit

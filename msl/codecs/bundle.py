@@ -1,0 +1,47 @@
+"""Many payloads as one run of bytes: between workers each buffer costs what a message costs."""
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from msl.codecs.payload import Payload, padded
+
+__all__ = ["Head", "pack", "unpack"]
+
+_PADDING = np.zeros(8, np.uint8)
+
+Head: TypeAlias = tuple[Any, ...]
+"""Codec, size, count, seed and flags of a payload, then dtype and shape of each buffer."""
+
+
+def pack(payloads: Sequence[Payload]) -> tuple[list[Head], NDArray[np.uint8]]:
+    """Return all but the buffers of each payload, and the buffers, each padded to 8 bytes."""
+    heads: list[Head] = []
+    parts = [_PADDING[:0]]
+    for payload in payloads:
+        shapes = [(buffer.dtype.str, buffer.shape) for buffer in payload.buffers]
+        heads.append(
+            (payload.codec, payload.size, payload.count, payload.seed, payload.flags, *shapes)
+        )
+        for buffer in payload.buffers:
+            parts.append(buffer.reshape(-1).view(np.uint8))
+            if odd := buffer.nbytes % 8:
+                parts.append(_PADDING[odd:])
+    return heads, np.concatenate(parts)
+
+
+def unpack(heads: Sequence[Head], blob: NDArray[np.uint8]) -> list[Payload]:
+    """Return the payloads; their buffers are views."""
+    found, start = [], 0
+    for codec, size, count, seed, flags, *shapes in heads:
+        buffers = []
+        for kind, shape in shapes:
+            dtype = np.dtype(kind)
+            stop = start + dtype.itemsize * prod(shape)
+            buffers.append(blob[start:stop].view(dtype).reshape(shape))
+            start += padded(stop - start)
+        found.append(Payload(codec, size, tuple(buffers), count, seed, flags))
+    return found

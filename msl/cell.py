@@ -107,7 +107,9 @@ def run_cell(
         tracker.log_figure("trust.png", trust_over_rounds(result.reports, names, plan.corrupted))
     if result.ledger.verdict.filtered:
         tracker.log_figure("bound.png", bound_and_reality(result.reports))
-    example: Any = held_out.load().X[:5] if held_out else np.zeros((1, 1), np.float32)
+    example: Any = held_out.load().X[:5] if held_out else None
+    if example is None:
+        example = np.zeros((1, result.sources[0].features), np.float32)
     if is_sparse(example):
         example = example.toarray()
     tracker.log_model(plan.model, result.params, example)

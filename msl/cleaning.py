@@ -1,12 +1,14 @@
 """Judge sources without training on them: the job "clean"."""
 
 import json
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 from msl.cell import leave_books, tracked
 from msl.cluster import Executor
 from msl.config import Config
+from msl.errors import PlanError
 from msl.ledger import Ledger
 from msl.rounds import set_stage
 from msl.trust import PacFilter, TrustAll
@@ -32,9 +34,13 @@ def clean(config: Config, executor: Executor, out: Path) -> Ledger:
     plan = config.plan()
     if isinstance(plan.trust, TrustAll):
         plan = replace(plan, trust=PacFilter())
+    sources = config.sources()
+    if twice := sorted(name for name, n in Counter(s.name for s in sources).items() if n > 1):
+        raise PlanError(f"weights are told by name, and several sources have these: {twice}")
+    plan = replace(plan, guarantee=None)
     out.mkdir(parents=True, exist_ok=True)
     with tracked(config, f"{config.name} clean", plan) as tracker:
-        stage = set_stage(plan, config.sources(), None, executor)
+        stage = set_stage(plan, sources, None, executor)
         ledger = Ledger.open(stage.infos, stage.verdict)
         tracker.log_sources(stage.infos)
         leave_books(tracker, ledger, plan.corrupted)

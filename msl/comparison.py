@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from queue import SimpleQueue
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from msl.baselines import BASELINES, Job
@@ -76,7 +77,7 @@ class Comparison:
         """
         import pandas as pd
 
-        axes = {cell.name: cell.labels for cell in cells_of(self.config)}
+        axes = {cell.name: cell.values for cell in cells_of(self.config)}
         rows = [
             {"name": o.name, "baseline": o.baseline, **axes.get(o.name, {}), **o.numbers()}
             for o in self.outcomes
@@ -174,14 +175,21 @@ def run_grid(config: Config, executor: Executor, on_cell: OnCell | None = None) 
     return comparison
 
 
-Run = Callable[[str, Config, Job, Executor], Outcome | str]
+Run = Callable[[str, Config, Job, Executor, Event], Outcome | str]
 
 
 def _runner(parent: Tracker, grid: str, on_cell: OnCell | None) -> Run:
     """Return what runs one job: its outcome, or the last line of what went wrong."""
 
-    def run(name: str, config: Config, job: Job, executor: Executor) -> Outcome | str:
-        on_report = on_cell(name, config.rounds) if on_cell else None
+    def run(name: str, config: Config, job: Job, executor: Executor, stop: Event) -> Outcome | str:
+        heard = on_cell(name, config.rounds) if on_cell else None
+
+        def on_report(report: Report) -> None:
+            if stop.is_set():
+                raise KeyboardInterrupt
+            if heard:
+                heard(report)
+
         try:
             with tracked(config, name, config.plan(), parent.run_id, grid) as tracker:
                 outcome = job(config, executor, tracker, on_report)
@@ -201,7 +209,7 @@ def _run_all(
     before: Unfinished,
 ) -> list[Outcome | str]:
     """Run the jobs that are not finished, some at a time, each on places of its own."""
-    parts = executor.split(at_a_time)
+    parts, stop = executor.split(at_a_time), Event()
     free: SimpleQueue[Executor] = SimpleQueue()
     for part in parts:
         free.put(part)
@@ -211,7 +219,7 @@ def _run_all(
             return Outcome.from_json(before.outcomes[job[0]])
         mine = free.get()
         try:
-            return run(*job, mine)
+            return run(*job, mine, stop)
         finally:
             free.put(mine)
 
@@ -222,7 +230,9 @@ def _run_all(
     try:
         return list(pool.map(one, jobs))
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        # Cells that run end at their next round, killed, before their workers are given back.
+        stop.set()
+        pool.shutdown(wait=True, cancel_futures=True)
         for part in parts:
             part.close()
 

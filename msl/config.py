@@ -351,6 +351,8 @@ def with_changes(raw: Mapping[str, Any], changes: Iterable[str]) -> dict[str, An
 def with_value(raw: Mapping[str, Any], axis: str, value: Any) -> dict[str, Any]:
     """Return a copy with the value at a dotted key."""
     first, _, rest = axis.partition(".")
+    if rest and not isinstance(raw.get(first), Mapping):
+        raise PlanError(f"{first} holds no keys: {raw.get(first)!r}")
     inner = with_value(raw[first], rest, value) if rest else value
     return {**raw, first: inner}
 

@@ -1,6 +1,6 @@
 """Who was believed, how far and why: what a run tells of its sources, without a row of them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
@@ -91,8 +91,13 @@ class Ledger:
     rounds: int = 0
 
     @classmethod
-    def open(cls, sources: tuple[SourceInfo, ...] | list[SourceInfo], verdict: TrustReport) -> Self:
-        """Return the books before round 0.
+    def open(
+        cls,
+        sources: tuple[SourceInfo, ...] | list[SourceInfo],
+        verdict: TrustReport,
+        round: int = 0,
+    ) -> Self:
+        """Return the books before the first round.
 
         Raises
         ------
@@ -101,10 +106,14 @@ class Ledger:
         """
         n = len(sources)
         empty = cls(tuple(sources), (), np.full(n, np.nan), np.zeros(n), np.zeros(n, np.int64), {})
-        return empty.judged(0, verdict)
+        return empty.judged(round, verdict)
 
-    def judged(self, round: int, verdict: TrustReport) -> Self:
+    def judged(
+        self, round: int, verdict: TrustReport, sources: Sequence[SourceInfo] | None = None
+    ) -> Self:
         """Return the books after the rule was asked before a round; O(sources).
+
+        `sources` are as they were loaded for it, by rank; as before when left out.
 
         Raises
         ------
@@ -120,6 +129,7 @@ class Ledger:
         since = np.where(np.isnan(self.excluded), round, self.excluded)
         return replace(
             self,
+            sources=self.sources if sources is None else tuple(sources),
             verdicts=(*self.verdicts[:1], (round, verdict)),
             excluded=np.where(out, since, np.nan),
         )

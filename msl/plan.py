@@ -134,6 +134,12 @@ class Plan:
                 f"{n} take part in every round"
             )
         self.aggregator.check(self.per_round or n)
+        measured = self.guarantee is not None and self.guarantee.capacity == "measured"
+        if measured and self.n_classes is None:
+            raise PlanError(
+                "a measured capacity turns labels into wrong ones and needs n_classes; for real "
+                "targets, whose loss has no bound of 1, leave the guarantee out"
+            )
         self._check_attack(n)
 
     def _check_attack(self, n: int) -> None:

@@ -28,7 +28,7 @@ class Rank:
         Accuracy in the worst setting, and over all settings; each the mean of its seeds. `worst`
         is NaN for an aggregator that lacks a setting: failing there must not help it.
     deviation : float
-        Standard deviation over the seeds in the worst setting; 0 for one seed.
+        Sample standard deviation over the seeds in the worst setting; 0 for one seed.
     where : str
         The worst setting, or the one that is lacking.
     """
@@ -41,29 +41,35 @@ class Rank:
 
 
 def ranking(found: Iterable[tuple[Labels, float]]) -> list[Rank]:
-    """Return the aggregators, the best worst case first; empty without an attack axis.
+    """Return the choices, the best worst case first; empty without an attack axis.
 
-    A setting is everything but aggregator and seed: attack, number of liars, data.
+    A setting is what whoever lies, or chance, chooses: attack, number of liars, data. All else
+    but the seed, aggregator, codec, trust, is ours to choose.
     """
     settings: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for labels, accuracy in found:
         if "attack" not in labels or "aggregator" not in labels:
             return []
-        setting = _rest(labels, "aggregator", "seed")
-        settings[labels["aggregator"]][setting].append(accuracy)
-    all_settings = dict.fromkeys(s for by_setting in settings.values() for s in by_setting)
-    ranks = [_rank(name, by_setting, list(all_settings)) for name, by_setting in settings.items()]
+        settings[_choice(labels)][_setting(labels)].append(accuracy)
+    # How many seeds each setting has: one that diverged must not be left out of a mean.
+    seeds: dict[str, int] = {}
+    for by_setting in settings.values():
+        for setting, values in by_setting.items():
+            seeds[setting] = max(seeds.get(setting, 0), len(values))
+    ranks = [_rank(name, by_setting, seeds) for name, by_setting in settings.items()]
     return sorted(ranks, key=lambda rank: (np.isnan(rank.worst), -rank.worst))
 
 
-def _rank(name: str, by_setting: Mapping[str, list[float]], all_settings: Sequence[str]) -> Rank:
+def _rank(name: str, by_setting: Mapping[str, list[float]], seeds: Mapping[str, int]) -> Rank:
     means = {setting: float(np.mean(values)) for setting, values in by_setting.items()}
     mean = float(np.mean(list(means.values())))
-    for setting in all_settings:
-        if setting not in means:
+    for setting, expected in seeds.items():
+        if len(by_setting.get(setting, ())) < expected:
             return Rank(name, np.nan, mean, np.nan, f"no result: {setting}")
     where = min(means, key=means.__getitem__)
-    return Rank(name, means[where], mean, float(np.std(by_setting[where])), where)
+    values = by_setting[where]
+    deviation = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+    return Rank(name, means[where], mean, deviation, where)
 
 
 def heat(found: Sequence[tuple[Labels, float]], ranks: Sequence[Rank]) -> Heat:
@@ -73,8 +79,7 @@ def heat(found: Sequence[tuple[Labels, float]], ranks: Sequence[Rank]) -> Heat:
     """
     seen: dict[str, dict[tuple[str, str], list[float]]] = defaultdict(lambda: defaultdict(list))
     for labels, accuracy in found:
-        rest = _rest(labels, "aggregator", "attack", "seed")
-        seen[rest][labels["aggregator"], labels["attack"]].append(accuracy)
+        seen[_setting(labels, "attack")][_choice(labels), labels["attack"]].append(accuracy)
     names = [rank.name for rank in ranks]
     attacks = list(dict.fromkeys(labels["attack"] for labels, _ in found))
     tables = {}
@@ -87,6 +92,23 @@ def heat(found: Sequence[tuple[Labels, float]], ranks: Sequence[Rank]) -> Heat:
     return tables
 
 
-def _rest(labels: Labels, *without: str) -> str:
-    """Return the labels of the other axes as one."""
-    return " ".join(label for axis, label in labels.items() if axis not in without)
+THREATS = ("attack", "corrupted", "data")
+"""First keys of the axes that are not ours to choose."""
+
+
+def _setting(labels: Labels, *without: str) -> str:
+    """Return the labels of the axes that are not ours to choose as one."""
+    return " ".join(
+        label
+        for axis, label in labels.items()
+        if axis.partition(".")[0] in THREATS and axis not in without
+    )
+
+
+def _choice(labels: Labels) -> str:
+    """Return the labels of the axes that are ours to choose as one."""
+    return " ".join(
+        label
+        for axis, label in labels.items()
+        if axis.partition(".")[0] not in THREATS and axis != "seed"
+    )

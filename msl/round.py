@@ -4,6 +4,7 @@ from dataclasses import replace
 from time import perf_counter
 
 from msl import hosts, meeting
+from msl.bounds.capacity import Linear
 from msl.stage import Stage, Standing
 from msl.types import Report
 
@@ -65,9 +66,13 @@ def _guaranteed(stage: Stage, report: Report) -> dict[str, float]:
     guarantee = stage.plan.guarantee
     if guarantee is None or stage.capacity is None:
         return {}
-    rows = [stage.infos[rank].rows for rank in report.participants]
-    filtered = stage.verdict.filtered
-    return guarantee.of_round(rows, report.given, stage.capacity, filtered=filtered).metrics()
+    rows = [stage.infos[rank].told for rank in report.participants]
+    # The rule compares linear classifiers: of another class it promises nothing.
+    filtered = stage.verdict.filtered and isinstance(stage.capacity, Linear)
+    told = guarantee.of_round(
+        rows, report.given, stage.capacity, filtered=filtered, believed=len(stage.candidates)
+    )
+    return told.metrics()
 
 
 def queue_round(stage: Stage, before: Standing, round: int) -> Standing:

@@ -212,7 +212,7 @@ class _Run:
         if self.opened:
             return
         self.tracker.log_sources(stage.infos)
-        self.ledger, self.opened = Ledger.open(stage.infos, stage.verdict), True
+        self.ledger, self.opened = Ledger.open(stage.infos, stage.verdict, self.first), True
         if saved is not None:
             self.ledger, self.reports = saved.ledger, list(saved.reports)
         # A tracker that was killed may lack the last rounds, or be ahead of us.
@@ -232,7 +232,7 @@ class _Run:
         if every and (settled or (done > self.first and done % every == 0)):
             before, stage = stage, self.staged()
             if done == self.known:
-                self.ledger = self.ledger.judged(done, stage.verdict)
+                self.ledger = self.ledger.judged(done, stage.verdict, stage.infos)
             if stage.task != before.task:
                 submit = stage.executor.submit
                 met = submit(with_new_server, self.plan, standing.met, at=stage.root)

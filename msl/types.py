@@ -78,6 +78,12 @@ class SourceInfo:
     digest: str
     place: str = ""
     sparse: bool = False
+    effective: float | None = None
+
+    @property
+    def told(self) -> float:
+        """Rows of equal weight that would tell as much: (sum w)^2 / sum w^2, at most `rows`."""
+        return float(self.rows) if self.effective is None else self.effective
 
 
 @dataclass(frozen=True)

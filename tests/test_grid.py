@@ -70,6 +70,17 @@ def test_a_part_is_called_by_its_name_and_what_it_wraps():
     assert label("aggregator", {"name": "krum", "f": 2}, full=True) == "krum(2)"
 
 
+def test_cells_never_share_a_name(grid):
+    def named(axis, values):
+        return [c.name for c in cells_of(grid.model_copy(update={"compare": {axis: values}}))]
+
+    close = [{"name": "fedavg", "epochs": 1}, {"name": "fedavg", "batch": 1}]
+    assert len(set(named("algorithm", close))) == 2
+    assert len(set(named("data", [{"dataset": "digits"}, {"dataset": "wine"}]))) == 2
+    with pytest.raises(PlanError, match="stands there twice"):
+        named("seed", [1, 1])
+
+
 def test_an_unknown_axis_is_named(tmp_path):
     file = tmp_path / "grid.yaml"
     file.write_text(GRID.replace("algorithm.lr", "algoritm.lr"))
@@ -93,7 +104,7 @@ def test_the_rank_is_the_worst_setting_of_the_seeds_mean():
     ]
     first, second = ranking(found)
     assert (first.name, first.worst, first.where) == ("median", 0.7, "flip")
-    assert (second.worst, second.deviation) == pytest.approx((0.2, 0.1))
+    assert (second.worst, second.deviation) == pytest.approx((0.2, 0.02**0.5))
     names, columns, values = heat(found, [first, second])[""]
     assert (names, columns) == (["median", "mean"], ["zero", "flip", "worst"])
     np.testing.assert_allclose(values, [[0.8, 0.7, 0.7], [0.9, 0.2, 0.2]])
@@ -106,6 +117,9 @@ def test_a_rule_that_fails_under_an_attack_ranks_last():
         ({"aggregator": "good", "attack": "flip"}, 0.4),
         ({"aggregator": "crashes", "attack": "zero"}, 0.9),
     ]
+    unlucky = [("mean", 0, 0.9), ("median", 0, 0.8), ("median", 1, 0.8)]
+    one_lacks = [({"aggregator": a, "attack": "x", "seed": s}, v) for a, s, v in unlucky]
+    assert [rank.name for rank in ranking(one_lacks)] == ["median", "mean"]
     first, last = ranking(found)
     assert (first.name, first.worst) == ("good", 0.4)
     assert (last.name, last.where) == ("crashes", "no result: flip")
@@ -154,8 +168,8 @@ def test_a_broken_comparison_goes_on_where_it_stopped(grid, monkeypatch):
     files = {f.path for f in client.list_artifacts(parents[0].info.run_id)}
     assert {"ranking.json", "heat", "comparison.json"} <= files
     ranks, tables = again.ranks()
-    assert [r.name for r in ranks][-1] == "mean"
-    assert list(tables) == ["lr=0.1"]
+    assert [r.name for r in ranks][-1] == "mean lr=0.1"
+    assert list(tables) == [""]
 
 
 def test_a_killed_comparison_repeats_no_finished_cell(grid, tmp_path):
@@ -200,7 +214,10 @@ def test_cells_side_by_side_find_the_same(grid, cluster):
     assert [o.accuracies for o in found.outcomes] == [o.accuracies for o in alone.outcomes]
     assert [o.name for o in found.outcomes] == [o.name for o in alone.outcomes]
     assert all([r.round for r in reports] == [0, 1] for reports in seen.values())
-    assert list(found.table()["aggregator"])[:4] == ["mean"] * 4
+    table = found.table()
+    assert list(table["aggregator"])[:4] == ["mean"] * 4
+    assert list(table["seed"])[:4] == [0, 1, 0, 1]
+    assert set(table["algorithm.lr"]) == {0.1}
 
 
 def test_executors_are_split_into_workers_of_their_own(cluster):

@@ -263,7 +263,7 @@ def test_rows_of_this_process_are_not_sent(cluster: Client) -> None:
     [
         ([load_first, load_narrow], {}, DataError, "source '1' has 2 features, not 3"),
         ([load_nothing], {}, SourceError, "no such disk"),
-        ([(X, OWNERS, np.zeros(240))], {}, SourceError, "at least one non-zero"),
+        ([(X, OWNERS, np.zeros(240))], {}, DataError, "all rows have weight 0"),
         ([load_first], {"sources": [1]}, DataError, "says whose"),
         (X, {"sources": [1, 2]}, DataError, r"sources must have shape \(240,\)"),
         (X, {"sample_weight": np.zeros(240)}, ValueError, "at least one non-zero"),

@@ -91,19 +91,40 @@ def test_what_is_promised_follows_from_rows_and_shares():
     sources = [LoaderSource(f"site-{r}", blob, (r, 100 * (r + 1))) for r in range(7)]
     for report in run(a_plan, sources).reports:
         rows = [100 * (rank + 1) for rank in report.participants]
-        expected = guarantee.of_round(rows, report.given, guarantee.capacity)
+        expected = guarantee.of_round(
+            rows, report.given, guarantee.capacity, filtered=False, believed=7
+        )
         assert expected.effective_rows == pytest.approx(sum(rows))
         assert report.bound == expected.metrics()
         assert report.metrics()["bound/excess"] == min(1.0, expected.excess)
 
 
 def test_without_a_filter_one_liar_costs_its_whole_weight():
-    promised = Guarantee(alpha=0.2, capacity=Norm(radius=1e-3, norm=1e-3))
+    promised = Guarantee(alpha=0.2, capacity=Linear(1, 2))
     trusting = plan(**CALM, guarantee=promised)
     filtered = replace(trusting, trust=PacFilter())
-    sources = blobs(7, 4000)
+    sources = blobs(7, 40_000)
     assert run(trusting, sources).reports[0].bound["bound/excess"] > 2 / 7
     assert run(filtered, sources).reports[0].bound["bound/excess"] < 0.2
+    # The filter compares linear classifiers: of other classes it says nothing.
+    other = replace(filtered, guarantee=Guarantee(alpha=0.2, capacity=Norm(1e-3, 1e-3)))
+    assert run(other, sources).reports[0].bound["bound/excess"] > 2 / 7
+
+
+def test_whom_a_round_does_not_draw_may_lie_as_well():
+    promised = Guarantee(alpha=0.45, capacity=Linear(1, 2))
+    drawn = plan(**CALM, trust=PacFilter(), guarantee=promised, per_round=1, rounds=2)
+    # Three of the seven may lie, and be the one that is drawn.
+    assert all(r.bound["bound/excess"] > 0.5 for r in run(drawn, blobs(7, 40_000)).reports)
+
+
+def test_a_row_with_all_the_weight_is_one_row():
+    X, y = blob(1, 4000)
+    weight = np.full(4000, 1e-6, np.float32)
+    weight[0] = 1e6
+    sources = [*blobs(2, 4000), ArraySource("one", X, y, weight)]
+    told = run(plan(**CALM, guarantee=Guarantee(alpha=0.0)), sources).reports[0].bound
+    assert told["bound/effective_rows"] < 10
 
 
 def test_linear_models_are_measured_by_their_size_and_others_on_request():

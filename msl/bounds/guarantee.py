@@ -102,10 +102,11 @@ class Guarantee:
 
     def of_round(
         self,
-        rows: Sequence[int],
+        rows: Sequence[float],
         given: Sequence[float] | NDArray[Any],
         capacity: Capacity,
         filtered: bool = True,
+        believed: int | None = None,
     ) -> Guaranteed:
         """Return the bound for the believed participants; never raises, whatever a round brings.
 
@@ -122,6 +123,9 @@ class Guarantee:
             Of the model's hypotheses.
         filtered : bool
             Whether they passed the theory rule; if not, a corrupted source may be off by 1.
+        believed : int, optional
+            Sources that are believed, of which these took part; just these when left out. Whoever
+            draws or drops some of them may be left with all that lie.
         """
         sizes, shares = np.asarray(rows, float), np.asarray(given, float)
         if (sizes == 0).any():
@@ -131,7 +135,7 @@ class Guarantee:
         tolerated = largest_fraction(n) if n else 0.0
         if not (0 < weight < math.inf and shares.min() >= 0 and sizes.min() > 0):
             return Guaranteed(math.inf, 0.0, tolerated, True)
-        bad = self._corrupted(n)
+        bad = min(n, self._corrupted(max(n, believed or 0)))
         excess = weighted_excess_risk(
             shares, sizes, bad, self.delta, capacity, self.adversary, filtered
         )

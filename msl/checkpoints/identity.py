@@ -45,6 +45,8 @@ def _plain(value: Any) -> Any:
         return [_plain(v) for v in value]
     if isinstance(value, set | frozenset):
         return sorted(_text(v) for v in value)
+    if callable(getattr(value, "get_params", None)) and not isinstance(value, type):
+        return [_plain(type(value)), _plain(value.get_params())]
     if isinstance(value, partial):
         return [_plain(value.func), _plain(value.args), _plain(value.keywords)]
     if callable(value) and hasattr(value, "__qualname__"):

@@ -1,5 +1,6 @@
 """Everything in this process: the reference that every other executor must equal to the bit."""
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,6 +18,8 @@ class LocalExecutor(Executor):
     places = ("local",)
 
     def __init__(self) -> None:
+        torch = sys.modules.get("torch")
+        self._numba, self._torch = numba.get_num_threads(), torch and torch.get_num_threads()
         self._limits = limit_threads(numba.config.NUMBA_NUM_THREADS)
 
     def scatter(self, value: Any, at: str | None = None) -> Handle:
@@ -32,5 +35,8 @@ class LocalExecutor(Executor):
         return list(handles)
 
     def close(self) -> None:
-        """Give BLAS its threads back."""
+        """Give everybody the threads back."""
         self._limits.restore_original_limits()
+        numba.set_num_threads(self._numba)
+        if self._torch:
+            sys.modules["torch"].set_num_threads(self._torch)

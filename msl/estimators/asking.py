@@ -8,7 +8,7 @@ import numpy as np
 from msl.cluster import Executor, open_executor
 from msl.errors import DataError, SourceError, WorkerLostError
 from msl.estimators.gathering import current_client
-from msl.estimators.inputs import Raw, are_sources, of_sources
+from msl.estimators.inputs import Raw, are_sources, is_dask, of_dask, of_sources
 from msl.sources.base import is_sparse
 from msl.sources.summary import Summary
 from msl.types import SourceInfo
@@ -19,11 +19,13 @@ Told: TypeAlias = tuple[SourceInfo, Summary, list[str] | None]
 """Name and size, moments and quantiles, and the names of a data frame's columns."""
 
 
-def of_features(X: Any) -> list[Raw] | None:
+def of_features(X: Any, weight: Any = None) -> list[Raw] | None:
     """Return sources for a list or dict of them, None for rows; in a dict targets may be missing.
 
     A list of tuples of numbers is rows.
     """
+    if is_dask(X):
+        return of_dask(X, None, weight)
     if is_sparse(X) or not are_sources(X, None):  # one of the sparse formats is a dict
         return None
     if isinstance(X, Mapping):

@@ -28,6 +28,7 @@ from msl.models import Model
 from msl.plan import Plan
 from msl.rounds import Start, train
 from msl.sources import PooledSource, Source
+from msl.tracking import NullTracker
 from msl.trust.all import TrustAll
 from msl.types import Report
 
@@ -148,7 +149,8 @@ class MultiSource(CallbackSupportMixin, WithBooks, WithParts):  # type: ignore[m
                 # Rows may have changed since it was done.
                 server = None if rule.converged(self._server) else self._server
                 start = Start(self.params_, server, done)
-            left = train(plan, held, executor, start=start, keep_server=True)
+            # A run per round is nothing that msl.autolog() should make.
+            left = train(plan, held, executor, start=start, keep_server=True, tracker=NullTracker())
         if first:
             self._told = []
         self._keep(left)
@@ -162,15 +164,17 @@ class MultiSource(CallbackSupportMixin, WithBooks, WithParts):  # type: ignore[m
         """Ask all for what they tell, and return the plan, the sources and the judges."""
         told = survey_all([*raws, *judges], self._classifies, executor)
         self._agree(told, first)
-        weights = [one.features.weight for one in told[: len(raws)]]
-        if not any(weights):
-            raise DataError("the weights of all rows are zero; there is nothing to learn from")
-        raws = [raw for raw, weight in zip(raws, weights, strict=True) if weight]
-        known = [one for one, weight in zip(told, weights, strict=False) if weight]
+        known = told[: len(raws)]
         classes = self.classes_ if self._classifies else None
         counted = self._class_weights(known)
         if classes is not None and counted is not None:
             known = [one.counting(classes, counted) for one in known]
+        # Before the moments are looked at: those of no rows are no numbers.
+        weights = [one.weight for one in known]
+        if not any(weights):
+            raise DataError("the weights of all rows are zero; there is nothing to learn from")
+        raws = [raw for raw, weight in zip(raws, weights, strict=True) if weight]
+        known = [one for one, weight in zip(known, weights, strict=True) if weight]
         model = self._shape(known, self._total(known), first)
 
         def ready(raw: Raw) -> Source:
@@ -191,7 +195,11 @@ class MultiSource(CallbackSupportMixin, WithBooks, WithParts):  # type: ignore[m
         if named := [one.columns for one in told if one.columns]:
             if any(names != named[0] for names in named):
                 raise DataError("sources have columns of different names, or in another order")
-            self.feature_names_in_ = np.array(named[0], dtype=object)
+            known = None if first else getattr(self, "feature_names_in_", None)
+            if known is not None and list(known) != named[0]:
+                raise DataError("columns have other names than in the first call, or another order")
+            if first:
+                self.feature_names_in_ = np.array(named[0], dtype=object)
         if self._classifies and not hasattr(self, "classes_"):
             self.classes_ = np.unique(np.concatenate([one.classes for one in told]))
 

@@ -70,9 +70,12 @@ class Raw:
         columns = list(getattr(X, "columns", ()))
         named = bool(columns) and all(isinstance(name, str) for name in columns)
         try:
-            X, y = check_X_y(X, y, accept_sparse="csr", dtype=FLOATS)
+            # A partition may be empty; whoever asks leaves sources without weight out.
+            X, y = check_X_y(X, y, accept_sparse="csr", dtype=FLOATS, ensure_min_samples=0)
             if weight is not None:
-                weight = _check_sample_weight(weight, X, ensure_non_negative=True)
+                weight = _check_sample_weight(
+                    weight, X, ensure_non_negative=True, allow_all_zero_weights=True
+                )
         except ValueError as error:
             raise DataError(f"source {self.name!r}: {error}") from error
         return X, y, weight, columns if named else None
@@ -175,9 +178,12 @@ def of_dask(X: Any, y: Any, weight: Any) -> list[Raw]:
 
     if isinstance(X, Array) and len(X.chunks) == 2 and len(X.chunks[1]) > 1:
         X = X.rechunk({1: -1})  # type: ignore[no-untyped-call]
-    parts = []
+    parts: list[list[Any]] = []
     for name, collection in (("X", X), ("y", y), ("sample_weight", weight)):
         if collection is None and name == "sample_weight":
+            continue
+        if collection is None and name == "y":
+            parts.append([None] * len(parts[0]))
             continue
         if not is_dask(collection):
             raise DataError(f"X is a Dask collection; give {name} as one with the same partitions")
@@ -217,4 +223,6 @@ def _computed(*parts: Any) -> tuple[Any, ...]:
     from dask.base import compute
 
     found: tuple[Any, ...] = compute(*parts, scheduler="sync")  # type: ignore[no-untyped-call]
+    if found[1] is None:  # features alone
+        return found[0], np.zeros(len(found[0])), *found[2:]
     return found

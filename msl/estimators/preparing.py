@@ -58,6 +58,8 @@ class Told:
 
     def counting(self, classes: Array, class_weight: Array) -> Self:
         """Return the same when rows of each of all classes count so much."""
+        if not (known := np.isin(self.classes, classes)).all():
+            raise DataError(f"unknown label {self.classes[int(np.argmin(known))]}")
         counted = self.counts @ class_weight[np.searchsorted(classes, self.classes)]
         return replace(self, features=replace(self.features, weight=float(counted)))
 
@@ -66,7 +68,7 @@ def survey(raw: Raw, classes: bool) -> Told:
     """Return what a source tells of itself; targets are labels of classes, or real."""
     X, y, weight, columns = raw.rows()
     labels, counts, target = np.empty(0), np.empty(0), None
-    if classes:
+    if classes and len(y):
         check_classification_targets(y)
         labels, codes = np.unique(y, return_inverse=True)
         counts = np.bincount(codes, weight, len(labels)).astype(np.float64)

@@ -14,7 +14,7 @@ from sklearn.utils.validation import (
 
 from msl.errors import DataError, PlanError
 from msl.estimators.asking import Told, ask, named, of_features
-from msl.estimators.inputs import FLOATS, Raw, of_rows
+from msl.estimators.inputs import FLOATS, Raw, is_dask, of_rows
 from msl.sources.base import is_sparse
 from msl.sources.summary import Summary, carry, merged
 
@@ -125,9 +125,9 @@ class FederatedScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  #
 
     def _see(self, X: Any, sources: Any, sample_weight: Any, first: bool) -> Self:
         k = self._points()
-        if (raws := of_features(X)) is None:
+        if (raws := of_features(X, sample_weight)) is None:
             told = ask(self._rows(X, sources, sample_weight, first), k, self.client)
-        elif sources is not None or sample_weight is not None:
+        elif sources is not None or (sample_weight is not None and not is_dask(X)):
             raise DataError("a list or dict of sources says whose rows they are and their weights")
         else:
             told = ask(raws, k, self.client)
@@ -168,9 +168,12 @@ class FederatedScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  #
             if info.features != width:
                 raise DataError(f"source {info.name!r} has {info.features} features, not {width}")
         self.n_features_in_: int = width
+        columns = named(told)
+        if not first and columns and columns != list(getattr(self, "feature_names_in_", columns)):
+            raise DataError("columns have other names than in the first call, or another order")
         if first:
             self.__dict__.pop("feature_names_in_", None)
-            if columns := named(told):
+            if columns:
                 self.feature_names_in_ = np.array(columns, dtype=object)
 
     def _settle(self, seen: Summary) -> None:

@@ -19,6 +19,7 @@ from sklearn.utils.validation import (
 from msl import trust
 from msl.cluster import Executor, open_executor
 from msl.errors import DataError, PlanError
+from msl.estimators.gathering import current_client
 from msl.ledger import Ledger
 from msl.sources import check_data, info_of
 from msl.trust.base import Held, TrustRule
@@ -50,7 +51,8 @@ class SourceFilter(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]
     rule : str or TrustRule, optional
         See ``msl list trust``; `PacFilter` when left out.
     client : distributed.Client, optional
-        A Dask client to compare sources on; this process by default. Never pickled.
+        A Dask client to compare sources on; the current one by default, else this process. Never
+        pickled.
 
     Attributes
     ----------
@@ -154,7 +156,7 @@ class SourceFilter(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]
             mine = number == rank
             own = None if weight is None else weight[mine]
             data.append((str(label), check_data(str(label), X[mine], y[mine], own)))
-        with open_executor(client=self.client, workers=0) as executor:
+        with open_executor(client=self.client or current_client(), workers=0) as executor:
             held = _held(data, executor)
             verdict = rule.weigh(held, executor)
         self.ledger_ = Ledger.open([one.info for one in held], verdict)

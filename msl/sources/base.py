@@ -114,4 +114,13 @@ def info_of(name: str, data: Data, place: str = "") -> SourceInfo:
         digest.hexdigest()[:16],
         place,
         is_sparse(X),
+        _effective(data.weight),
     )
+
+
+def _effective(weight: NDArray[Any] | None) -> float | None:
+    """Return how many rows of equal weight tell as much; None where all weigh the same."""
+    if weight is None or not weight.any():
+        return None
+    each = weight.astype(np.float64)
+    return float(each.sum() ** 2 / (each @ each))

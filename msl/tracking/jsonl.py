@@ -190,6 +190,8 @@ def find_unfinished(root: str, experiment: str, grid: str) -> Unfinished:
         {
             meta["tags"]["msl.cell"]: (run / "outcome.json").read_text()
             for run, meta in mine.items()
-            if meta["parent"] == parent and meta["status"] == "FINISHED"
+            if meta["parent"] == parent
+            and meta["status"] == "FINISHED"
+            and (run / "outcome.json").exists()
         },
     )

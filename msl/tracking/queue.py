@@ -171,9 +171,13 @@ class SpoolQueue:
         while self._full and self._waiting:
             with self._lock:
                 batch = self._waiting[:BATCH]
-            self.sender.send({"do": "metrics", "rows": batch})
-            with self._lock:
-                del self._waiting[: len(batch)]
+                del self._waiting[:BATCH]
+            try:
+                self.sender.send({"do": "metrics", "rows": batch})
+            except Exception:
+                with self._lock:
+                    self._waiting[:0] = batch
+                raise
 
     def close(self, patience: float = 30.0) -> bool:
         """Send what is left and stop the thread; return whether the store has everything.

@@ -16,7 +16,16 @@ from numpy.typing import NDArray
 
 from msl.errors import DataError
 from msl.random import generator
-from msl.trust.ridge import Statistics, constants, flipped, risks, shares, statistics
+from msl.trust.ridge import (
+    Statistics,
+    constants,
+    fit,
+    flipped,
+    risks,
+    shares,
+    statistics,
+    together,
+)
 from msl.trust.targets import Targets, agree, described, scale_of
 from msl.types import Data
 
@@ -34,6 +43,7 @@ __all__ = [
 
 Array = NDArray[np.float64]
 TINY = np.finfo(np.float64).tiny
+ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,6 +160,8 @@ def judge_pairs(
     # Both sources of a pair must judge the very same hypothesis: (i, j) with i < j.
     turned = [pairs] if targets.complements else [pairs, pairs[:, ::-1]]
     hypotheses = [flipped(moments, some) for some in turned if len(pairs)]
+    # Few rows far away can bend the fit to a pair, but not the other source's own.
+    alone = together([fit(one) for one in moments])
     found = {}
     for number, rows in data.items():
         always = risks(targets, rows, constants(rows.X.shape[1], targets.columns))
@@ -158,8 +170,10 @@ def judge_pairs(
         others = pairs[mine].sum(axis=1) - number
         for turn, some in enumerate(hypotheses):
             fitted[others, ..., turn] = np.moveaxis(risks(targets, rows, some[mine]), 2, 0)
+        both = np.sort(np.stack((np.arange(n), np.full(n, number)), axis=1), axis=1)
+        own = np.moveaxis(risks(targets, rows, alone)[..., both], 2, 0)
         constant = np.broadcast_to(always, (n, *always.shape))
-        found[number] = np.concatenate((fitted, constant), axis=3)
+        found[number] = np.concatenate((fitted, own, constant), axis=3)
     return found
 
 
@@ -189,8 +203,9 @@ def apart(ours: Array, theirs: Array) -> tuple[Array, Array]:
     square = (weight**2 * (ours[..., 1, :] + theirs[..., 1, :])).sum(axis=-2)
     best = gap.argmax(axis=-1)[..., None]
     error = np.sqrt(np.take_along_axis(square, best, axis=-1)[..., 0])
-    # Means of numbers in [0, 1] may miss it by their rounding.
-    return np.minimum(np.take_along_axis(gap, best, axis=-1)[..., 0], 1), error
+    widest = np.take_along_axis(gap, best, axis=-1)[..., 0]
+    # Means of numbers in [0, 1] may miss 0 and 1 by their rounding.
+    return np.where(widest < ROUNDING, 0, np.minimum(widest, 1)), error
 
 
 def widest(judged: Mapping[int, Array]) -> Discrepancy:

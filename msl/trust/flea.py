@@ -25,6 +25,7 @@ from msl.trust.disparity import (
     rows_of,
 )
 from msl.trust.quantile import quantile_filter
+from msl.trust.targets import check_rows
 
 if TYPE_CHECKING:
     # Executors bring in distributed, which takes a second, and a host is of a floor above.
@@ -170,6 +171,7 @@ class Flea(TrustRule):
         DataError
             When fewer than `clean` sources have both groups, or values are not 0 and 1.
         """
+        check_rows([held.info for held in sources])
         k = len(sources) // 2 + 1 if self.clean is None else self.clean
         quantile_filter(np.zeros((len(sources), len(sources))), k)
         if (features := min(held.info.features for held in sources)) <= self.protected:

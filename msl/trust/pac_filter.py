@@ -169,7 +169,7 @@ class PacFilter(TrustRule):
     ) -> TrustReport:
         """Report on the policies with a threshold."""
         n, chances = len(infos), None
-        rows: Array = np.array([info.rows for info in infos], dtype=np.float64)
+        rows: Array = np.array([info.told for info in infos], dtype=np.float64)
         if self.policy == "theory":
             allowed = allowed_by_rates(_capacity(infos).rate(rows, self.delta / (2 * n)))
         else:

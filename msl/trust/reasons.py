@@ -21,7 +21,7 @@ def agrees(i: int, agreed: Agreement, distances: Array, allowed: Array, needed: 
         return "nothing tells it from others: differences up to 1 are allowed, for lack of rows"
     if agreed.kept[i]:
         return f"agrees with {partners} of {n} sources (needs {needed})"
-    worst = int(np.argmax(distances[i] / allowed[i]))
+    worst = int(np.argmax(distances[i] / np.maximum(allowed[i], np.finfo(np.float64).tiny)))
     return (
         f"differs from {n - partners} of {n} sources, by up to {distances[i, worst]:.2f} where "
         f"{allowed[i, worst]:.2f} is allowed (agrees with {partners}, needs {needed})"

@@ -18,7 +18,16 @@ from numpy.typing import NDArray
 
 from msl.errors import DataError
 from msl.trust.discrepancy import apart
-from msl.trust.ridge import Hypotheses, Statistics, constants, flipped, risks, statistics
+from msl.trust.ridge import (
+    Hypotheses,
+    Statistics,
+    constants,
+    fit,
+    flipped,
+    risks,
+    statistics,
+    together,
+)
 from msl.trust.targets import Targets
 from msl.types import Data
 
@@ -26,12 +35,9 @@ __all__ = ["discrepancies_to_reference", "telling"]
 
 
 def telling(source: Statistics, reference: Statistics) -> Hypotheses:
-    """Return what both sides are to judge: label-flip fits in both directions, and constants."""
+    """Return what both are to judge: label-flip fits in both directions, own fits, constants."""
     fitted = flipped([source, reference], np.array([[0, 1], [1, 0]]))
-    always = constants(*source.cross.shape)
-    return Hypotheses(
-        np.concatenate((fitted.slope, always.slope)), np.concatenate((fitted.offset, always.offset))
-    )
+    return together([fitted, fit(source), fit(reference), constants(*source.cross.shape)])
 
 
 def discrepancies_to_reference(

@@ -15,7 +15,7 @@ from msl.trust.base import Held, TrustReport, TrustRule
 from msl.trust.discrepancy import apart
 from msl.trust.reference import telling
 from msl.trust.ridge import Hypotheses, Statistics, fit, mixed, risks, statistics
-from msl.trust.targets import Targets, agree
+from msl.trust.targets import Targets, agree, check_rows
 from msl.trust.weighting import LAMBDAS, LambdaChoice, choose_lambda, deal_folds, source_weights
 from msl.types import Data
 
@@ -101,6 +101,7 @@ class ReferenceWeighting(TrustRule):
         DataError
             When a source has no class numbers, or the reference cannot choose lam.
         """
+        check_rows([held.info for held in sources])
         chosen = self._find(sources)
         if len(sources) == 1:
             return TrustReport((1.0,), ("the reference, and the only source",))
@@ -119,7 +120,9 @@ class ReferenceWeighting(TrustRule):
             for held, d, share in zip(sources, found.discrepancies, shares, strict=True)
         )
         return TrustReport(
-            tuple((each / each.max()).tolist()), reasons, statistic=tuple(found.discrepancies)
+            tuple((each / each.max()).tolist()),
+            reasons,
+            statistic=tuple(found.discrepancies.tolist()),
         )
 
     def _find(self, sources: Sequence[Held]) -> Held:
@@ -150,7 +153,7 @@ class ReferenceWeighting(TrustRule):
             )
             for place, mine in others.items()
         ]
-        sizes = tuple(held.info.rows for held in sources)
+        sizes = {held.rank: held.info.rows for held in sources}
         verdict = executor.submit(
             _settle, chosen.host, chosen.rank, targets, sizes, ours, tried, at=chosen.place
         )
@@ -196,19 +199,19 @@ def _settle(
     host: "Host",
     rank: int,
     targets: Targets,
-    sizes: Sequence[int],
+    sizes: Mapping[int, int],
     ours: Folds,
     tried: Sequence[Mapping[int, Tried]],
 ) -> Verdict:
     """Judge the hypotheses by the reference, at its place, and choose lam there."""
-    data = host.data[rank]
+    data, number_of = host.data[rank], {one: i for i, one in enumerate(sizes)}
     others = {other: one for part in tried for other, one in part.items()}
 
     def distances(number: int, rows: Data) -> NDArray[np.float64]:
         found = np.zeros(len(sizes))
         for other, one in others.items():
             judged = risks(targets, rows, one.hypotheses[number])
-            found[other] = apart(one.risks[number], judged)[0]
+            found[number_of[other]] = apart(one.risks[number], judged)[0]
         return found
 
     overall = distances(0, data)
@@ -217,14 +220,12 @@ def _settle(
     judged = []
     for fold in range(len(ours.without)):
         kept = ours.dealt != fold
-        m = np.array(sizes, dtype=np.float64)
-        m[rank] = kept.sum()
+        m = np.array(list(sizes.values()), dtype=np.float64)
+        m[number_of[rank]] = kept.sum()
         judged.append((distances(fold + 1, _rows(data, kept)), m))
 
     def wrong(fold: int, weights: NDArray[np.float64]) -> float:
-        parts = [
-            ours.without[fold] if one == rank else others[one].moments for one in range(len(sizes))
-        ]
+        parts = [ours.without[fold] if one == rank else others[one].moments for one in sizes]
         held_back = _rows(data, ours.dealt == fold)
         error = risks(targets, held_back, fit(mixed(parts, weights)))[0, 0, 0]
         return float(error) * len(held_back)

@@ -26,6 +26,7 @@ __all__ = [
     "risks",
     "shares",
     "statistics",
+    "together",
 ]
 
 Array = NDArray[np.float64]
@@ -127,6 +128,14 @@ def mixed(parts: Sequence[Statistics], weights: Sequence[float] | Array) -> Stat
 def fit(source: Statistics) -> Hypotheses:
     """Return the ridge fit to a source's targets, as one hypothesis."""
     return _ridge(*(part[None] for part in vars(source).values()))
+
+
+def together(parts: Sequence[Hypotheses]) -> Hypotheses:
+    """Return the hypotheses of all parts, in order."""
+    return Hypotheses(
+        np.concatenate([part.slope for part in parts]),
+        np.concatenate([part.offset for part in parts]),
+    )
 
 
 def flipped(sources: Sequence[Statistics], pairs: NDArray[np.intp]) -> Hypotheses:

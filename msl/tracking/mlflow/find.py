@@ -51,7 +51,11 @@ def _find(client: MlflowClient, experiment: str, grid: str) -> Unfinished:
     for run in runs:
         tags = run.data.tags
         if tags.get(PARENT) == parent and run.info.status == "FINISHED":
-            outcomes[tags["msl.cell"]] = _text(client, run.info.run_id, "outcome.json")
+            try:
+                outcomes[tags["msl.cell"]] = _text(client, run.info.run_id, "outcome.json")
+            except (MlflowException, OSError) as error:
+                # It still waits in a spool, or somebody removed it.
+                _log.warning("%s has no outcome and is run again (%s)", tags["msl.cell"], error)
     return Unfinished(parent, outcomes)
 
 

@@ -4,6 +4,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := $(CURDIR)/.venv/bin
 # What `make bench` measures: rounds, kernels, codecs, accuracy, aggregators, tracking or all.
 PART ?= all
+# How long `make chaos` storms; SEED=n repeats the faults of a storm.
+MINUTES ?= 30
 
 # numba does not see a change in another file: one cache folder per state of the kernels.
 KEY := $(shell find kernels -name '*.py' -type f | LC_ALL=C sort | xargs cat | sha1sum | cut -c1-12)
@@ -12,7 +14,7 @@ export NUMBA_CACHE_DIR := $(CURDIR)/.cache/numba/$(KEY)
 # machine forbids writing it (many container images do), every process would compile again.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run test test-server test-ui check bench lock clean clean-clone
+.PHONY: run test test-server test-ui check bench chaos lock clean clean-clone
 
 run: .venv/ready
 	$(BIN)/msl compare configs/quickstart.yaml
@@ -37,6 +39,10 @@ check: .venv/ready
 
 bench: .venv/ready
 	$(BIN)/python -m msl_pipelines.bench $(PART)
+
+# Runs under random kills, stops and restarts on a local cluster: docs/faults.md.
+chaos: .venv/ready
+	PYTHONPATH=tests $(BIN)/python tests/chaos/storm.py --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 # Written last, so the next call repairs an install that broke off.
 .venv/ready: pyproject.toml constraints.txt

@@ -134,6 +134,21 @@ class Ledger:
             excluded=np.where(out, since, np.nan),
         )
 
+    def loaded_again(self, infos: Sequence[SourceInfo], *, same_rows: bool = True) -> Self:
+        """Return the books with the sources where they are now; PlanError when they are others."""
+        known = self.sources
+        if len(infos) != len(known):
+            raise PlanError(f"the run had {len(known)} sources, not {len(infos)}")
+        for rank, (info, before) in enumerate(zip(infos, known, strict=True)):
+            if info.name != before.name:
+                raise PlanError(f"source {rank} of the run was {before.name!r}, not {info.name!r}")
+            if same_rows and info.digest != before.digest:
+                raise PlanError(
+                    f"source {info.name!r} has other rows than when the run was started (digest "
+                    f"{info.digest}, was {before.digest}): bring them back, or start anew"
+                )
+        return replace(self, sources=tuple(infos))
+
     def heard(self, report: Report) -> Self:
         """Return the books after a round: O(participants), and a copy of 16 bytes per source."""
         ranks = np.array(report.participants, dtype=np.intp)

@@ -210,6 +210,9 @@ class _Run:
         """Begin after this checkpoint; open the books, unless they are since before a loss."""
         self.shelf = self.shelf and self.shelf.after(saved)
         if self.opened:
+            # Loaded again after a loss; rows may change only where they are weighed anew.
+            same_rows = self.plan.trust_every is None
+            self.ledger = self.ledger.loaded_again(stage.infos, same_rows=same_rows)
             return
         self.tracker.log_sources(stage.infos)
         self.ledger, self.opened = Ledger.open(stage.infos, stage.verdict, self.first), True

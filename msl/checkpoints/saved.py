@@ -2,12 +2,11 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from msl.checkpoints.manifest import Manifest, Part
 from msl.checkpoints.places import read_memories, read_state, trouble_of
 from msl.cluster.base import Executor, Handle
-from msl.errors import PlanError
 from msl.ledger import Ledger
 from msl.plan import Plan
 from msl.types import Report, SourceInfo
@@ -56,18 +55,7 @@ class Saved:
         PlanError
             When these are not the sources of the checkpoint.
         """
-        known = self.ledger.sources
-        if len(infos) != len(known):
-            raise PlanError(f"the run had {len(known)} sources, not {len(infos)}")
-        for rank, (info, before) in enumerate(zip(infos, known, strict=True)):
-            if info.name != before.name:
-                raise PlanError(f"source {rank} of the run was {before.name!r}, not {info.name!r}")
-            if same_rows and info.digest != before.digest:
-                raise PlanError(
-                    f"source {info.name!r} has other rows than when the run was started (digest "
-                    f"{info.digest}, was {before.digest}): bring them back, or start anew"
-                )
-        return replace(self.ledger, sources=tuple(infos))
+        return self.ledger.loaded_again(infos, same_rows=same_rows)
 
     def restore(
         self, plan: Plan, executor: Executor, root: str, ranks: Mapping[str, Sequence[int]]

@@ -8,12 +8,13 @@ waits. Values that a call needs from another worker go from worker to worker.
 import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import count
 from typing import Any
 from uuid import uuid4
 from weakref import finalize
 
-from distributed import Client
+from distributed import Client, Scheduler
 from distributed.comm import CommClosedError
 
 from msl.cluster.base import Executor, Handle
@@ -49,21 +50,60 @@ class DaskExecutor(Executor):
         self._open()
 
     def _open(self) -> None:
-        workers = self.client.scheduler_info(n_workers=-1)["workers"]
-        if not workers:
+        def clients_of(dask_scheduler: Scheduler) -> frozenset[str]:
+            return frozenset(dask_scheduler.clients)
+
+        try:
+            # A local function travels by value: a scheduler need not have msl installed.
+            clients = self.client.run_on_scheduler(clients_of)
+        except OSError as error:
             raise PlanError(
-                f"the cluster at {self.client.scheduler.address} has no workers; start some, "
-                "or wait for them with client.wait_for_workers"
-            )
-        self.places = tuple(sorted(self._only & workers.keys() or workers))
-        self.session = uuid4().hex
+                f"the scheduler at {self.client.scheduler.address} is gone: {error}; start a "
+                "cluster, and the run again: it goes on from its checkpoints, if it has some"
+            ) from error
+        workers = self.client.scheduler_info(n_workers=-1)["workers"]
+        self.session = f"{self.client.id}/{uuid4().hex}"
         self._numbers = count()
         self._queued: dict[str, list[Call]] = defaultdict(list)
         self._released: dict[str, list[int]] = defaultdict(list)
         self._ripe: dict[str, list[int]] = defaultdict(list)
-        beside = Counter(worker["host"] for worker in workers.values())
-        most = max(beside.values())
-        self.client.run(open_lane, self.session, most, workers=list(self.places))
+        wanted = sorted(self._only & workers.keys() or workers)
+        self.places = self.client.sync(self._open_lanes, wanted, workers, clients) if wanted else ()
+        if not self.places:
+            raise PlanError(
+                f"the cluster at {self.client.scheduler.address} has no workers; start some, "
+                "or wait for them with client.wait_for_workers"
+            )
+
+    async def _open_lanes(
+        self, wanted: list[str], workers: dict[str, Any], clients: frozenset[str]
+    ) -> tuple[str, ...]:
+        """Open a lane on each of these workers; return those that still live."""
+        most = max(Counter(worker["host"] for worker in workers.values()).values())
+        pending = {
+            place: asyncio.ensure_future(
+                self.client.run(
+                    open_lane, self.session, most, clients, workers=[place], on_error="return"
+                )
+            )
+            for place in wanted
+        }
+        opened = []
+        while pending:
+            await asyncio.wait(pending.values(), timeout=_PATIENCE)
+            for place in [place for place, task in pending.items() if task.done()]:
+                error = pending.pop(place).result().get(place, OSError("unknown by now"))
+                # The scheduler may not know yet that one is gone; all else is ours to say.
+                if isinstance(error, Exception) and not isinstance(error, OSError):
+                    raise error
+                if error is None:
+                    opened.append(place)
+            if pending:
+                # It would go on knocking at a dead worker's door for half a minute.
+                known = (await self.client.scheduler.identity(n_workers=-1))["workers"]
+                for place in pending.keys() - known.keys():
+                    pending.pop(place).cancel()
+        return tuple(sorted(opened))
 
     def scatter(self, value: Any, at: str | None = None) -> Handle:
         """Send a value to a worker with the next gather."""
@@ -164,9 +204,11 @@ class DaskExecutor(Executor):
 
     def close(self) -> None:
         """Drop this session's values on every worker that still lives."""
-        known = self.client.scheduler_info(n_workers=-1)["workers"]
+        known = self.client.scheduler_info(n_workers=-1).get("workers", {})
         if alive := [place for place in self.places if place in known]:
-            self.client.run(close_lane, self.session, workers=alive, on_error="ignore")
+            # A scheduler that is gone has nobody to tell.
+            with suppress(OSError):
+                self.client.run(close_lane, self.session, workers=alive, on_error="ignore")
 
 
 def _same(value: Any) -> Any:

@@ -127,8 +127,16 @@ def refs_in(args: Sequence[Any]) -> list[Ref]:
 _lanes: dict[tuple[str, str], Lane] = {}
 
 
-async def open_lane(session: str, workers: int, dask_worker: Worker) -> None:
-    """Open the session's lane on this worker, one of so many that share its machine's cores."""
+async def open_lane(
+    session: str, workers: int, clients: frozenset[str], dask_worker: Worker
+) -> None:
+    """Open the session's lane on this worker, one of so many that share its machine's cores.
+
+    Sessions of clients that are gone go now: a killed client cannot close its own.
+    """
+    for other, address in list(_lanes):
+        if address == dask_worker.address and other.rpartition("/")[0] not in clients:
+            await close_lane(other, dask_worker)
     threads = max(1, len(sched_getaffinity(0)) // workers)
     _lanes[session, dask_worker.address] = Lane(session, dask_worker, threads)
 

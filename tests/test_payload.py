@@ -222,6 +222,19 @@ def test_absurd_sizes_allocate_nothing(codec: Codec, size: int) -> None:
         tracemalloc.stop()
 
 
+@pytest.mark.parametrize("number", [7, 2**24, 2**32 - 1])
+def test_absurd_numbers_of_parts_allocate_nothing(number: int) -> None:
+    raw = bytearray(next(raw for raw in RAWS if raw[3] == 16))
+    struct.pack_into("<I", raw, HEADER_BYTES + 4, number)
+    tracemalloc.start()
+    try:
+        with pytest.raises(PayloadError, match="not numbered from 0 without a gap"):
+            Payload.from_bytes(bytes(raw), size=61)
+        assert tracemalloc.get_traced_memory()[1] < 100_000
+    finally:
+        tracemalloc.stop()
+
+
 def test_a_sparse_vector_of_any_size_is_taken_when_expected() -> None:
     size = 2 * MOST_PER_BYTE * 100
     raw = encode(TopK(1e-9), normal(1)).to_bytes()

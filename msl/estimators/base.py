@@ -26,7 +26,7 @@ from msl.estimators.preparing import Prepared, Scaling, Told
 from msl.estimators.resumed import resumed
 from msl.models import Model
 from msl.plan import Plan
-from msl.rounds import Start, train
+from msl.rounds import Result, Start, train
 from msl.sources import PooledSource, Source
 from msl.tracking import NullTracker
 from msl.trust.all import TrustAll
@@ -127,15 +127,26 @@ class MultiSource(CallbackSupportMixin, WithBooks, WithParts):  # type: ignore[m
         self._keep(left, patience.params if patience else None)
         if tasks:
             tasks.close()
-        done = left.reports[-1].converged or patience or self.n_iter_ < self.rounds
-        if isinstance(plan.algorithm, Lbfgs) and not done:
-            warnings.warn(
-                f"{self.rounds} rounds were not enough for tol={self.tol}: give more rounds, or a "
-                "larger tol",
-                ConvergenceWarning,
-                stacklevel=3,  # a decorator of scikit-learn lies between
-            )
+        if isinstance(plan.algorithm, Lbfgs) and not patience:
+            self._warn_unless_converged(left)
         return self
+
+    def _warn_unless_converged(self, left: Result) -> None:
+        """Warn when the gradient has not shrunk to `tol`, and say what to do."""
+        if not left.reports[-1].converged:
+            if self.n_iter_ < self.rounds:
+                return  # stopped by whoever listened
+            why = f"{self.rounds} rounds were not enough for tol={self.tol}: give more rounds"
+        elif left.server.norm > self.tol * left.server.largest:
+            shrunk = left.server.norm / left.server.largest
+            why = (
+                f"the gradient stopped shrinking at {shrunk:.1e} of its largest, above "
+                f"tol={self.tol}, as it does at a kink of the loss or when updates are noisy"
+            )
+        else:
+            return
+        # A decorator of scikit-learn lies between.
+        warnings.warn(f"{why}, or a larger tol", ConvergenceWarning, stacklevel=4)
 
     def _fit_one_round(self, X: Any, y: Any, sources: Any, sample_weight: Any, first: bool) -> Self:
         """Run one more round, on rows that may be new; scales stay those of the first call."""

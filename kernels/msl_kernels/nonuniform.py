@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from msl_kernels.dither import draw_dithers
 from msl_kernels.parallel import spread
 from msl_kernels.philox import split
-from msl_kernels.quantize import first_bad, n_buckets, packed_nbytes
+from msl_kernels.quantize import first_bad, n_buckets, packed_nbytes, scratch_for
 from msl_kernels.quantize.packing import pack_part, unpack_part
 from msl_kernels.rounding import (
     MAGNITUDE,
@@ -240,7 +240,7 @@ def from_nonuniform(
     how = (levels, nonuniform_bits(levels), bucket, out, add)
 
     def run(first: int, last: int) -> None:
-        _from_nonuniform(norms, packed, first, last, *how, *np.empty((2, bucket), np.uint8))
+        _from_nonuniform(norms, packed, first, last, *how, *scratch_for(n, bucket))
 
     spread(run, len(norms), n)
     return out

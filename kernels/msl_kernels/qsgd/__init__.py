@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from msl_kernels.parallel import spread
 from msl_kernels.philox import split
 from msl_kernels.qsgd import cpu
-from msl_kernels.quantize import first_bad, n_buckets, packed_nbytes
+from msl_kernels.quantize import first_bad, n_buckets, packed_nbytes, scratch_for
 
 __all__ = ["dequantize", "levels", "quantize"]
 
@@ -144,7 +144,7 @@ def dequantize(
         out = np.empty(n, np.float32)
 
     def run(first: int, last: int) -> None:
-        scratch = np.empty((2, bucket), np.uint8)
+        scratch = scratch_for(n, bucket)
         cpu.dequantize_buckets(norms, packed, first, last, bits, bucket, out, add, *scratch)
 
     spread(run, len(norms), n)

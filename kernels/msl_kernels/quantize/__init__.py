@@ -19,7 +19,7 @@ from msl_kernels.parallel import spread
 from msl_kernels.philox import split
 from msl_kernels.quantize import cpu
 
-__all__ = ["dequantize", "first_bad", "n_buckets", "packed_nbytes", "quantize"]
+__all__ = ["dequantize", "first_bad", "n_buckets", "packed_nbytes", "quantize", "scratch_for"]
 
 
 def packed_nbytes(n: int, bits: int) -> int:
@@ -36,6 +36,14 @@ def packed_nbytes(n: int, bits: int) -> int:
 def n_buckets(n: int, bucket: int) -> int:
     """Return ceil(n / bucket)."""
     return -(-n // bucket)
+
+
+def scratch_for(n: int, bucket: int) -> NDArray[np.uint8]:
+    """Return room to unpack a bucket of n numbers in all: no more than they need.
+
+    A bucket's length may come from outside, and be made up.
+    """
+    return np.empty((2, min(bucket, n + 4096)), np.uint8)
 
 
 def quantize(
@@ -128,7 +136,7 @@ def dequantize(
         out = np.empty(n, np.float32)
 
     def run(first: int, last: int) -> None:
-        scratch = np.empty((2, bucket), np.uint8)
+        scratch = scratch_for(n, bucket)
         cpu.dequantize_buckets(meta, packed, first, last, bits, bucket, out, add, *scratch)
 
     spread(run, len(meta), n)

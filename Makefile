@@ -22,7 +22,8 @@ run: .venv/ready
 test: .venv/ready
 	$(BIN)/python -m pytest
 
-# A comparison over HTTP, with sqlite and with PostgreSQL behind the server.
+# A comparison over HTTP, with sqlite and with PostgreSQL behind the server; clusters that speak
+# TLS, and the doctor on them.
 # PostgreSQL: apt-get install postgresql; without it that half is skipped, and says so.
 test-server: .venv/server
 	$(BIN)/python -m pytest tests/server

@@ -24,6 +24,7 @@ from msl.trust.disparity import (
     census,
     rows_of,
 )
+from msl.trust.places import Mine, places_of
 from msl.trust.quantile import quantile_filter
 from msl.trust.targets import check_rows
 
@@ -96,12 +97,11 @@ class Panel:
 
     def __init__(self, sources: Sequence[Held], executor: "Executor", protected: int) -> None:
         self.executor = executor
-        self.at: dict[str, dict[int, int]] = {}
-        for number, held in enumerate(sources):
-            self.at.setdefault(held.place, {})[number] = held.rank
+        places = places_of(sources)
+        self.at = {place: mine for place, (_, mine) in places.items()}
         self.rows = {
-            place: executor.submit(_prepare, sources[min(ranks)].host, ranks, protected, at=place)
-            for place, ranks in self.at.items()
+            place: executor.submit(_prepare, host, mine, protected, at=place)
+            for place, (host, mine) in places.items()
         }
 
     def census(self) -> list[Census]:
@@ -206,7 +206,7 @@ class Flea(TrustRule):
         )
 
 
-def _prepare(host: "Host", ranks: Mapping[int, int], protected: int) -> dict[int, Rows]:
+def _prepare(host: "Host", ranks: Mine, protected: int) -> dict[int, Rows]:
     """Return the rows of the sources of a place by number, there."""
     held = {number: host.data[rank] for number, rank in ranks.items()}
     return {

@@ -19,7 +19,6 @@ from typing import Annotated, Any, TypeAlias
 from warnings import catch_warnings, filterwarnings
 
 import numpy as np
-import pandas as pd
 import typer
 from numpy.typing import NDArray
 from rich.console import Console
@@ -34,6 +33,7 @@ from msl.estimators import SourceFilter
 from msl.random import derive, generator
 from msl.trust.learners import fitted
 from msl.trust.pac_filter import PacFilter
+from msl_pipelines.real_data import HOSPITALS, hospital
 
 __all__ = ["LEARNER", "RULE", "main", "measure"]
 
@@ -47,7 +47,6 @@ RULE = PacFilter(
 )
 BAD = 0.3
 """Share of the writers, and of the sources of reviews, that lie."""
-HOSPITALS = ("cleveland", "hungarian", "switzerland", "va")
 GOODS = ("books", "dvd", "electronics", "kitchen")
 
 Rows: TypeAlias = tuple[NDArray[Any], NDArray[Any]]
@@ -76,15 +75,9 @@ LIES: Mapping[Name, tuple[str, ...]] = {
 def heart(folder: Path, seed: int) -> tuple[Sources, Sources]:
     """Return rows of hospitals to learn from, 66 %, and to judge by."""
     learn, judge = [], []
-    for rank, hospital in enumerate(HOSPITALS):
-        path = folder / "heart_disease" / f"processed.{hospital}.data"
-        table = pd.read_csv(path, header=None, na_values="?")
-        # Most hospitals lack what is in 10 to 12: slope, vessels and thallium test.
-        table = table.drop(columns=[10, 11, 12]).dropna()
-        pain = [table[2] == kind for kind in (2, 3, 4)]
-        ecg = [table[6] == kind for kind in (1, 2)]
-        X = np.column_stack([table.drop(columns=[2, 6, 13]), *pain, *ecg]).astype(np.float64)
-        rows, cut = _dealt((X, (table[13] > 0).to_numpy(np.int64)), seed, rank), len(X) * 66 // 100
+    for rank, name in enumerate(HOSPITALS):
+        rows = _dealt(hospital(folder, name), seed, rank)
+        cut = len(rows[1]) * 66 // 100
         learn.append((rows[0][:cut], rows[1][:cut]))
         judge.append((rows[0][cut:], rows[1][cut:]))
     scale = StandardScaler().fit(_pooled(learn)[0]).transform

@@ -1,14 +1,12 @@
 """YAML -> checked configuration -> plan and sources; every mistake named with file and key."""
 
 from collections.abc import Iterable, Mapping
-from copy import deepcopy
 from importlib import import_module
 from pathlib import Path
 from secrets import token_hex
 from time import strftime
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from msl import (
@@ -29,9 +27,10 @@ from msl.cluster.tls import Tls
 from msl.errors import PlanError
 from msl.plan import Plan
 from msl.random import derive, generator
+from msl.settings import as_part, read_yaml, with_changes, with_value
 from msl.sources import DATASETS, FileSource, HeldOut, LoaderSource, PartitionSource, Source
 
-__all__ = ["Config", "load_config", "read_yaml", "with_changes", "with_value"]
+__all__ = ["Config", "load_config"]
 
 Part = dict[str, Any]
 """A part as YAML has it: ``median``, or ``{name: trimmed_mean, f: 6}``."""
@@ -42,10 +41,6 @@ Baseline = Literal["pooled", "pooled_clean", "local_only", "oracle"]
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-def _as_part(value: Any) -> Any:
-    return {"name": value} if isinstance(value, str) else value
 
 
 class DataConfig(_Strict):
@@ -59,7 +54,7 @@ class DataConfig(_Strict):
     partition: Part = Field(default_factory=lambda: {"name": "iid"})
     held_out: float = Field(default=0.25, gt=0, lt=1)
 
-    normalise = field_validator("partition", mode="before")(_as_part)
+    normalise = field_validator("partition", mode="before")(as_part)
 
     @field_validator("dataset")
     @classmethod
@@ -168,7 +163,7 @@ class Config(_Strict):
         "collective",
         "sampler",
         mode="before",
-    )(_as_part)
+    )(as_part)
 
     def sources(self) -> list[Source]:
         """Return the recipes of the sources, honest ones."""
@@ -312,49 +307,6 @@ def _check_grid(config: Config) -> None:
                 raise PlanError(f"compare.{axis}[{i}]: {_line(error.errors()[0])}") from error
             except PlanError as error:
                 raise PlanError(f"compare.{axis}[{i}]: {error}") from error
-
-
-def read_yaml(path: str | Path) -> dict[str, Any]:
-    """Return the mapping in a YAML file."""
-    try:
-        raw = yaml.safe_load(Path(path).read_text())
-    except OSError as error:
-        raise PlanError(f"{path}: cannot be read: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise PlanError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(raw, dict):
-        raise PlanError(f"{path}: needs a mapping of keys, got {type(raw).__name__}")
-    return raw
-
-
-def with_changes(raw: Mapping[str, Any], changes: Iterable[str]) -> dict[str, Any]:
-    """Return a copy with ``a.b=c`` applied; a part given by name alone becomes a mapping."""
-    changed = deepcopy(dict(raw))
-    for change in changes:
-        key, equals, value = change.partition("=")
-        if not equals or not key:
-            raise PlanError(f"--set needs key=value, got {change!r}")
-        *path, last = key.split(".")
-        at = changed
-        for step in path:
-            at[step] = _as_part(at.get(step) or {})
-            at = at[step]
-            if not isinstance(at, dict):
-                raise PlanError(f"--set {change}: {step} holds no keys")
-        try:
-            at[last] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise PlanError(f"--set {change}: not YAML: {' '.join(str(error).split())}") from error
-    return changed
-
-
-def with_value(raw: Mapping[str, Any], axis: str, value: Any) -> dict[str, Any]:
-    """Return a copy with the value at a dotted key."""
-    first, _, rest = axis.partition(".")
-    if rest and not isinstance(raw.get(first), Mapping):
-        raise PlanError(f"{first} holds no keys: {raw.get(first)!r}")
-    inner = with_value(raw[first], rest, value) if rest else value
-    return {**raw, first: inner}
 
 
 def _counted(part: Part, corrupted: int) -> Part:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from msl.config import Config, with_value
+from msl.config import Config
 from msl.errors import PlanError
+from msl.settings import with_value
 
 __all__ = ["Cell", "cells_of", "label"]
 

@@ -2,8 +2,9 @@
 
 import pytest
 
-from msl.config import load_config, with_changes
+from msl.config import load_config
 from msl.errors import PlanError
+from msl.settings import with_changes
 from msl.sources import FileSource, LoaderSource, PartitionSource
 
 QUICKSTART = "configs/quickstart.yaml"

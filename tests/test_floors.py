@@ -18,7 +18,8 @@ FLOORS = [
     "msl.collectives",
     "msl.plan msl.hosts msl.meeting msl.stage msl.round msl.rounds msl.ledger msl.ledger_page "
     "msl.checkpoints msl.peers",
-    "msl.config msl.cli msl.estimators msl.comparison msl.cell msl.grid msl.outcome msl.baselines "
+    "msl.config msl.settings msl.cli msl.estimators msl.comparison msl.cell msl.grid msl.outcome "
+    "msl.baselines "
     "msl.ranking msl.plots msl.report_plots msl.comparison_page msl.progress msl.cleaning "
     "msl.doctor msl.doctor_cluster",
     "msl msl_pipelines",  # msl itself: what msl/__init__.py shows to users

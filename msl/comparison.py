@@ -5,6 +5,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from queue import SimpleQueue
@@ -17,7 +18,7 @@ from msl.cluster import Executor, open_executor
 from msl.comparison_page import page
 from msl.config import Config, load_config
 from msl.errors import MslError
-from msl.grid import cells_of
+from msl.grid import Cell, cells_of
 from msl.outcome import Outcome
 from msl.plots import AGAINST, convergence, heat_map, traffic
 from msl.ranking import Heat, Labels, Rank, heat, ranking
@@ -58,10 +59,15 @@ class Comparison:
     outcomes: tuple[Outcome, ...]
     failed: Mapping[str, str] = field(default_factory=dict)
 
+    @cached_property
+    def cells(self) -> list[Cell]:
+        """The cells of the grid, checked once."""
+        return cells_of(self.config)
+
     def found(self) -> list[tuple[Labels, float]]:
         """Return labels and accuracy of every finished cell."""
         by_name = {o.name: o.accuracy for o in self.outcomes if not o.baseline}
-        return [(c.labels, by_name[c.name]) for c in cells_of(self.config) if c.name in by_name]
+        return [(c.labels, by_name[c.name]) for c in self.cells if c.name in by_name]
 
     def ranks(self) -> tuple[list[Rank], Heat]:
         """Return the ranking by worst case and its tables; both empty without an attack axis."""
@@ -77,7 +83,7 @@ class Comparison:
         """
         import pandas as pd
 
-        axes = {cell.name: cell.values for cell in cells_of(self.config)}
+        axes = {cell.name: cell.values for cell in self.cells}
         rows = [
             {"name": o.name, "baseline": o.baseline, **axes.get(o.name, {}), **o.numbers()}
             for o in self.outcomes
@@ -263,7 +269,7 @@ def _leave(tracker: Tracker, comparison: Comparison) -> None:
     """Leave tables and pictures with the tracker."""
     frame = comparison.table()
     tracker.log_table("comparison.json", {str(c): frame[c].tolist() for c in frame})
-    labels = {cell.name: cell.labels for cell in cells_of(comparison.config)}
+    labels = {cell.name: cell.labels for cell in comparison.cells}
     for against in AGAINST:
         figure = convergence(comparison.outcomes, labels, against)
         tracker.log_figure(f"accuracy_by_{against}.png", figure)

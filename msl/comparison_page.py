@@ -17,7 +17,6 @@ from matplotlib import colormaps
 from matplotlib.colors import to_hex
 from matplotlib.ticker import MaxNLocator
 
-from msl.grid import cells_of
 from msl.ledger_page import DARK, written
 from msl.outcome import Outcome
 from msl.plots import colour_axis, colours, mean_line
@@ -69,7 +68,7 @@ def page(comparison: "Comparison", command: str) -> str:
         What a reader types to run it again.
     """
     config, outcomes = comparison.config, comparison.outcomes
-    labels = {cell.name: cell.labels for cell in cells_of(config)}
+    labels = {cell.name: cell.labels for cell in comparison.cells}
     ranks, heat = comparison.ranks()
     axis = colour_axis(labels) or "aggregator"
     cells = [o for o in outcomes if not o.baseline]

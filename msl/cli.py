@@ -22,6 +22,7 @@ from msl import (
     samplers,
     sources,
     trust,
+    waiting,
 )
 from msl.cell import run_cell, tracked
 from msl.checkpoints.base import Checkpoints, run_of
@@ -56,6 +57,7 @@ FAMILIES = {
     "partitioners": sources.PARTITIONERS,
     "samplers": samplers.SAMPLERS,
     "trust": trust.TRUST,
+    "waiting": waiting.WAITING,
 }
 
 File = Annotated[str, typer.Argument(help="A YAML file, for example configs/quickstart.yaml.")]

@@ -19,6 +19,7 @@ from msl import (
     models,
     samplers,
     trust,
+    waiting,
 )
 from msl import sources as sources_family
 from msl.bounds.guarantee import Guarantee
@@ -147,6 +148,7 @@ class Config(_Strict):
     corrupted: int = Field(default=0, ge=0)
     trust: Part = Field(default_factory=lambda: {"name": "all"})
     collective: Part = Field(default_factory=lambda: {"name": "star"})
+    waiting: Part = Field(default_factory=lambda: {"name": "everyone"})
     cluster: ClusterConfig = Field(default_factory=ClusterConfig)
     tracking: TrackingConfig = Field(default_factory=TrackingConfig)
     checkpoint: CheckpointConfig = Field(default_factory=CheckpointConfig)
@@ -162,6 +164,7 @@ class Config(_Strict):
         "trust",
         "collective",
         "sampler",
+        "waiting",
         mode="before",
     )(as_part)
 
@@ -220,6 +223,7 @@ class Config(_Strict):
             rounds=self.rounds,
             per_round=self.per_round,
             sampler=_make("sampler", samplers.make, self.sampler),
+            waiting=_make("waiting", waiting.make, self.waiting),
             seed=self.seed,
             evaluate_every=self.evaluate_every,
             on_failure=self.on_failure,

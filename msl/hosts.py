@@ -4,8 +4,9 @@ A host holds sources and works for them; one host is also where payloads meet. T
 that leave a host are payloads (to the meeting host), the model (from it) and reports.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from msl.algorithms.base import LocalSolver
 from msl.attacks.base import DataAttack
+from msl.attempt import Attempt, Attempts, LateError
 from msl.codecs import bundle
 from msl.codecs.base import Codec
 from msl.codecs.payload import Payload
@@ -67,17 +69,18 @@ class Sent:
 
 @dataclass(frozen=True)
 class Delivery:
-    """What one host sends to where payloads meet."""
+    """What one host sends to where payloads meet; `late` are those dropped for want of time."""
 
     sent: tuple[Sent, ...]
     dropped: dict[int, str]
     seconds: float
+    late: tuple[int, ...] = ()
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel as a whole: one buffer, however many sources."""
         told = [(s.rank, s.weight, s.loss) for s in self.sent]
         packed = bundle.pack([s.payload for s in self.sent])
-        return _delivered, (told, *packed, self.dropped, self.seconds)
+        return _delivered, (told, *packed, self.dropped, self.seconds, self.late)
 
 
 def _delivered(
@@ -86,6 +89,7 @@ def _delivered(
     blob: NDArray[np.uint8],
     dropped: dict[int, str],
     seconds: float,
+    late: tuple[int, ...],
 ) -> Delivery:
     """Return the delivery that was packed."""
     payloads = bundle.unpack(heads, blob)
@@ -93,7 +97,7 @@ def _delivered(
         Sent(rank, payload, weight, loss)
         for (rank, weight, loss), payload in zip(told, payloads, strict=True)
     )
-    return Delivery(sent, dropped, seconds)
+    return Delivery(sent, dropped, seconds, late)
 
 
 @dataclass(frozen=True)
@@ -107,10 +111,14 @@ class Kept:
 
 @dataclass(frozen=True)
 class Worked:
-    """A host's delivery, and the memories that stay with it, by rank."""
+    """A host's delivery, and the memories that stay with it, by rank.
+
+    `hanging` are sources whose work did not end in time and goes on.
+    """
 
     delivery: Delivery
     memories: dict[int, Kept]
+    hanging: dict[int, Attempt] = field(default_factory=dict)
 
 
 def hold(plan: Plan, place: str, sources: Sequence[tuple[int, Source]]) -> Host:
@@ -143,20 +151,34 @@ def delivery_of(worked: Worked) -> Delivery:
 
 
 def work(
-    host: Host, before: Worked | None, model: Payload, ranks: Sequence[int], round: int
+    host: Host,
+    before: Worked | None,
+    model: Payload,
+    ranks: Sequence[int],
+    round: int,
+    limit: float | None = None,
 ) -> Worked:
-    """Solve and encode for the chosen sources of this host."""
+    """Solve and encode for the chosen sources of this host; those not ready in time are late."""
     start = perf_counter()
     plan, codec, params = host.plan, host.plan.wire, model.decode()
     params.flags.writeable = False
-    solver, memories = plan.algorithm.solver(plan.model), dict(before.memories) if before else {}
+    solver, memories = plan.algorithm.solver(plan.model), before.memories if before else {}
+    solve: Callable[[int], tuple[Sent, Kept]]
+    solve = partial(_contribute, host, solver, codec, params, memories, round)
+    attempts = None
+    if limit is not None:
+        attempts = Attempts(solve, ranks, before.hanging if before else {}, round, limit)
+        solve = attempts.outcome
     sent: list[Sent] = []
+    kept: dict[int, Kept] = {}
     dropped: dict[int, str] = {}
+    late: list[int] = []
     for rank in ranks:
         try:
-            contribution, memories[rank] = _contribute(
-                plan.seed, solver, codec, params, host.data[rank], memories.get(rank), rank, round
-            )
+            contribution, kept[rank] = solve(rank)
+        except LateError as error:
+            late.append(rank)
+            dropped[rank] = str(error)
         except Exception as error:
             failure = SourceError(host.infos[rank].name, round, host.place, str(error))
             if plan.on_failure == "raise":
@@ -164,24 +186,25 @@ def work(
             dropped[rank] = str(failure)
         else:
             sent.append(contribution)
-    return Worked(Delivery(tuple(sent), dropped, perf_counter() - start), memories)
+    delivery = Delivery(tuple(sent), dropped, perf_counter() - start, tuple(late))
+    return Worked(delivery, memories | kept, attempts.hanging if attempts else {})
 
 
 def _contribute(
-    seed: int,
+    host: Host,
     solver: LocalSolver,
     codec: Codec,
     params: Vector,
-    data: Data,
-    kept: Kept | None,
-    rank: int,
+    memories: Mapping[int, Kept],
     round: int,
+    rank: int,
 ) -> tuple[Sent, Kept]:
     """Return one source's payload, and what it keeps."""
+    seed, kept = host.plan.seed, memories.get(rank)
     if kept is None:
         kept = Kept(solver.init(len(params)), codec.init(len(params)), round - 1)
     key = derive(seed, round, rank, "solve")
-    update, solving = solver.solve(params, data, kept.solving, key, round)
+    update, solving = solver.solve(params, host.data[rank], kept.solving, key, round)
     payload, coding = codec.encode(
         update.vector,
         codec.carry(kept.coding, age=round - kept.round),

@@ -30,6 +30,7 @@ COLUMNS = (
     "rounds",
     "dropped",
     "last_dropped",
+    "late",
     "statistic",
     "p_value",
     "excluded",
@@ -39,11 +40,31 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Drops:
-    """How often a source was asked in vain, and the last time."""
+    """How often a source was asked in vain, and the last time.
+
+    `late` of those times it was not ready when the round was closed, `in_row` times since it was
+    heard.
+    """
 
     times: int
     round: int
     why: str
+    late: int = 0
+    in_row: int = 0
+
+    def after(self, round: int, why: str, late: bool) -> "Drops":
+        """Return it after one more time."""
+        in_row = self.in_row + 1 if late else self.in_row
+        return Drops(self.times + 1, round, why, self.late + late, in_row)
+
+    @property
+    def rests_until(self) -> int:
+        """The first round in which to ask again: one that is late in a row rests 1, 3, 7, ...
+
+        At most 63 rounds, as binary exponential backoff of a shared wire does (Metcalfe and
+        Boggs, CACM 1976); late for the first time, it does not rest.
+        """
+        return self.round + int(2 ** min(max(self.in_row - 1, 0), 6))
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,14 +177,22 @@ class Ledger:
         shares[ranks] += np.array(report.given) * len(ranks)
         heard_in[ranks] += 1
         dropped = self.dropped
-        if report.dropped:
+        heard_again = [r for r in report.participants if r in dropped and dropped[r].in_row]
+        if report.dropped or heard_again:
+            late = report.late or ()
             dropped = dict(dropped)
+            for rank in heard_again:
+                dropped[rank] = replace(dropped[rank], in_row=0)
             for rank, why in report.dropped.items():
-                times = dropped[rank].times if rank in dropped else 0
-                dropped[rank] = Drops(times + 1, report.round, why)
+                before = dropped.get(rank, Drops(0, report.round, why))
+                dropped[rank] = before.after(report.round, why, rank in late)
         return replace(
             self, shares=shares, heard_in=heard_in, dropped=dropped, rounds=self.rounds + 1
         )
+
+    def resting(self, round: int) -> frozenset[int]:
+        """Return the ranks that were late in a row, and are not asked in this round."""
+        return frozenset(r for r, d in self.dropped.items() if d.in_row and round < d.rests_until)
 
     @property
     def verdict(self) -> TrustReport:
@@ -174,9 +203,9 @@ class Ledger:
         """Return the table as lists by rank, under the names in `COLUMNS`.
 
         ``trust`` is the last verdict's weight in [0, 1]; ``share`` the mean, over the rounds a
-        source took part in, of what the aggregator gave it, where 1 is an equal share; ``rounds``
-        and ``dropped`` are counts; ``last_dropped`` and ``excluded`` are rounds. What is not known
-        is NaN.
+        source took part in, of what the aggregator gave it, where 1 is an equal share; ``rounds``,
+        ``dropped`` and ``late`` are counts; ``last_dropped`` and ``excluded`` are rounds. What is
+        not known is NaN.
         """
         n, verdict = len(self.sources), self.verdict
         unknown = (np.nan,) * n
@@ -193,6 +222,7 @@ class Ledger:
             "rounds": self.heard_in.tolist(),
             "dropped": [drop.times if drop else 0 for drop in drops],
             "last_dropped": [float(drop.round) if drop else np.nan for drop in drops],
+            "late": [drop.late if drop else 0 for drop in drops],
             "statistic": list(verdict.statistic or unknown),
             "p_value": list(verdict.p_values or unknown),
             "excluded": self.excluded.tolist(),

@@ -18,13 +18,14 @@ from msl.codecs.none import Identity
 from msl.codecs.parts import Parts, bits_of_blocks
 from msl.codecs.pass_through import PassThrough
 from msl.codecs.payload import Payload
-from msl.errors import DataError, MslError, PayloadError, PlanError
+from msl.errors import DataError, PayloadError, PlanError
 from msl.hosts import Delivery, Host, Sent, judge
 from msl.plan import Plan
 from msl.random import derive
+from msl.terms import Came, Fate, Terms, enough, sort
 from msl.types import Aggregated, Data, Memory, Report, Rows, Vector
 
-__all__ = ["Met", "State", "begin", "meet", "model_of", "params_of", "report_of"]
+__all__ = ["Met", "State", "begin", "fates_of", "meet", "model_of", "params_of", "report_of"]
 
 
 @dataclass(frozen=True)
@@ -41,11 +42,15 @@ class State:
 
 @dataclass(frozen=True)
 class Met:
-    """The state after a round, the model as it is sent down, and what the client hears."""
+    """The state after a round, the model as it is sent down, and what the client hears.
+
+    `fates` of the deliveries that a round was closed without waiting for.
+    """
 
     state: State
     model: Payload
     report: Report | None
+    fates: tuple[Fate, ...] = ()
 
 
 def begin(plan: Plan, n: int) -> Met:
@@ -70,6 +75,11 @@ def report_of(met: Met) -> Report | None:
     return met.report
 
 
+def fates_of(met: Met) -> tuple[Fate, ...]:
+    """Return what became of each delivery, for the client."""
+    return met.fates
+
+
 def params_of(met: Met) -> Vector:
     """Return the parameters, for the end of a run."""
     return met.state.params
@@ -78,30 +88,38 @@ def params_of(met: Met) -> Vector:
 def meet(
     host: Host,
     before: Met,
-    deliveries: Sequence[Delivery],
+    deliveries: Sequence[Delivery | None],
     counts: Sequence[float],
     held_out: Data | None,
     round: int,
+    terms: Terms | None = None,
 ) -> Met:
-    """Decode, attack (simulation), aggregate, step, evaluate: the server's part of a round."""
+    """Decode, attack (simulation), aggregate, step, evaluate: the server's part of a round.
+
+    A round that did not wait for everyone has terms, and None in place of who did not come.
+    """
     start = perf_counter()
     plan, state = host.plan, before.state
-    heard = _hear(plan, state, deliveries, round)
+    came = sort(plan.waiting, deliveries, terms, round)
+    heard = _hear(plan, state, came, round)
+    if not enough(plan, terms, len(heard.sent), heard.dropped, round):
+        heard, came = heard.unused(), came.unused()
     trusted, held_out = _split(held_out, plan.trusted)
-    aggregated = _aggregate(plan, state, heard, counts, trusted)
-    server_rule = plan.algorithm.server()
-    params, server = server_rule.step(state.params, aggregated.vector, state.server)
+    params, server, aggregated = _step(plan, state, heard, counts, trusted)
     if not np.isfinite(params).all():
         raise DataError(f"the model is no longer finite after round {round}; lower the lr")
     model = Identity().encode(params)[0]
     met = perf_counter() - start
-    converged = server_rule.converged(server)
+    converged = plan.algorithm.server().converged(server)
     last = converged or round == plan.rounds - 1
     loss, accuracy, success = _evaluate(
         plan, params, held_out, last or round % plan.evaluate_every == 0
     )
-    down = before.model.nbytes * (len(heard.sent) + len(heard.dropped))
+    asked = len(heard.sent) + len(heard.dropped) if terms is None else len(terms.asked)
+    down = before.model.nbytes * asked
     total = state.bytes_total + heard.up + down
+    if terms is not None and terms.bytes_total is not None:
+        total = terms.bytes_total
     layers = _layers(plan, heard.sent)
     report = Report(
         round=round,
@@ -115,7 +133,7 @@ def meet(
         bytes_total=total,
         step_norm=float(np.linalg.norm((params - state.params).astype(np.float64))),
         seconds={
-            "solve": max(d.seconds for d in deliveries),
+            "solve": max((d.seconds for d in came.deliveries), default=0.0),
             "meet": met,
             "evaluate": perf_counter() - start - met,
         },
@@ -124,9 +142,11 @@ def meet(
         attack_success=success,
         layers={} if layers == state.layers else layers,
         converged=converged,
+        late=tuple(sorted(came.late)) if plan.waiting.timed else None,
+        stale=came.ages,
     )
     state = State(params, server, aggregated.memory, total, layers, heard.attack)
-    return Met(state, model, report)
+    return Met(state, model, report, came.fates)
 
 
 @dataclass(frozen=True)
@@ -140,26 +160,43 @@ class _Heard:
     up_dense: int
     attack: Memory
 
+    def unused(self) -> "_Heard":
+        """Return it for a round that goes by without a step."""
+        alone = dict.fromkeys((s.rank for s in self.sent), "too few others came")
+        return replace(self, rows=self.rows[:0], sent=(), dropped=self.dropped | alone)
 
-def _hear(plan: Plan, state: State, deliveries: Sequence[Delivery], round: int) -> _Heard:
+
+def _hear(plan: Plan, state: State, came: Came, round: int) -> _Heard:
     """Decode and attack (simulation); leave out what is not finite."""
     # By rank, whatever host came first: float sums depend on the order.
-    sent = sorted((s for d in deliveries for s in d.sent), key=lambda s: s.rank)
-    dropped = {rank: why for d in deliveries for rank, why in d.dropped.items()}
-    if not sent:
-        raise MslError(f"no update in round {round}: {'; '.join(dropped.values())}")
+    sent = sorted((s for d in came.deliveries for s in d.sent), key=lambda s: s.rank)
+    dropped = {rank: why for d in came.deliveries for rank, why in d.dropped.items()}
+    dropped |= came.late
     rows = np.empty((len(sent), len(state.params)), np.float32)
     for row, s in zip(rows, sent, strict=True):
         _decode(s, row, round)
     attack = _attack(plan, rows, [s.rank for s in sent], state.attack, round)
-    up, up_dense = sum(s.payload.nbytes for s in sent), rows.nbytes
+    for row, s in zip(rows, sent, strict=True):
+        if age := came.ages.get(s.rank, 0):
+            row *= np.float32(plan.waiting.share(age))
+    up, up_dense = sum(s.payload.nbytes for s in sent) + came.spare, rows.nbytes
     finite = finite_rows(rows)
     if not finite.all() and not plan.aggregator.per_source:
         dropped |= {s.rank: "sent NaN or Inf" for s, ok in zip(sent, finite, strict=True) if not ok}
         rows, sent = rows[finite], [s for s, ok in zip(sent, finite, strict=True) if ok]
-        if not sent:
-            raise MslError(f"no finite update in round {round}: {dropped}")
     return _Heard(rows, tuple(sent), dropped, up, up_dense, attack)
+
+
+def _step(
+    plan: Plan, state: State, heard: _Heard, counts: Sequence[float], trusted: Data | None
+) -> tuple[Vector, Any, Aggregated]:
+    """Return the parameters and the server's state after the round, and who got which share."""
+    if not heard.sent:
+        nothing = Aggregated(np.zeros_like(state.params), np.zeros(0), state.memory)
+        return state.params, state.server, nothing
+    aggregated = _aggregate(plan, state, heard, counts, trusted)
+    params, server = plan.algorithm.server().step(state.params, aggregated.vector, state.server)
+    return params, server, aggregated
 
 
 def _aggregate(

@@ -22,6 +22,8 @@ from msl.samplers.base import Sampler
 from msl.samplers.uniform import Uniform
 from msl.trust.all import TrustAll
 from msl.trust.base import TrustRule
+from msl.waiting.base import Waiting
+from msl.waiting.everyone import Everyone
 
 __all__ = ["Plan"]
 
@@ -63,6 +65,9 @@ class Plan:
         run; once, before the first round, when left out.
     guarantee : Guarantee, optional
         What is promised of the risk with every round; nothing when None.
+    waiting : Waiting
+        For whom a round waits. Where updates may be of older models, `per_round` is how many
+        sources are at work at a time.
     """
 
     model: Model
@@ -84,6 +89,7 @@ class Plan:
     trusted: int = 0
     trust_every: int | None = None
     guarantee: Guarantee | None = field(default_factory=Guarantee)
+    waiting: Waiting = field(default_factory=Everyone)
 
     @property
     def by_rows(self) -> bool:
@@ -141,6 +147,27 @@ class Plan:
                 "targets, whose loss has no bound of 1, leave the guarantee out"
             )
         self._check_attack(n)
+        self._check_waiting(n)
+
+    def _check_waiting(self, n: int) -> None:
+        waiting, k = self.waiting, self.per_round or n
+        if not waiting.timed:
+            return
+        drawn, least = min(waiting.drawn(k), n), waiting.least(k)
+        if self.algorithm.in_step:
+            raise PlanError(
+                f"{self.algorithm.name} compares gradients of one model at the same sources: it "
+                "needs waiting: everyone"
+            )
+        if self.aggregator.per_source and (waiting.folds or drawn != k):
+            raise PlanError(
+                f"{self.aggregator.name} remembers each source: it needs everyone, or a deadline "
+                "without over"
+            )
+        if least > k:
+            raise PlanError(f"{least} updates are to make a step, and only {k} are to be heard")
+        if not self.aggregator.per_source:
+            self.aggregator.check(least)
 
     def _check_attack(self, n: int) -> None:
         if wrong := [rank for rank in self.corrupted if not 0 <= rank < n]:

@@ -1,5 +1,6 @@
 """One round: who takes part, what is sent to each worker, and what the client hears of it."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from time import perf_counter
 
@@ -8,7 +9,16 @@ from msl.bounds.capacity import Linear
 from msl.stage import Stage, Standing
 from msl.types import Report
 
-__all__ = ["ahead_of", "choose", "queue_round", "run_round", "run_rounds", "run_until_converged"]
+__all__ = [
+    "ahead_of",
+    "at_places",
+    "choose",
+    "finished",
+    "queue_round",
+    "run_round",
+    "run_rounds",
+    "run_until_converged",
+]
 
 
 def run_round(stage: Stage, before: Standing, round: int) -> tuple[Report, Standing]:
@@ -30,17 +40,18 @@ def run_rounds(
         standing = queue_round(stage, standing, round)
         told.append(stage.executor.submit(meeting.report_of, standing.met, at=stage.root))
     reports = stage.executor.gather(told)
-    seconds = {"round": (perf_counter() - start) / len(rounds)}
-    done = tuple(
-        replace(
-            report,
-            seconds={**report.seconds, **seconds},
-            believed=sum(weight > 0 for weight in stage.believed),
-            bound=_guaranteed(stage, report),
-        )
-        for report in reports
+    seconds = (perf_counter() - start) / len(rounds)
+    return tuple(finished(stage, report, seconds) for report in reports), standing
+
+
+def finished(stage: Stage, report: Report, seconds: float) -> Report:
+    """Return a report with what the client knows: how long it took, and what is guaranteed."""
+    return replace(
+        report,
+        seconds={**report.seconds, "round": seconds},
+        believed=sum(weight > 0 for weight in stage.believed),
+        bound=_guaranteed(stage, report),
     )
-    return done, standing
 
 
 def run_until_converged(
@@ -64,7 +75,7 @@ def ahead_of(report: Report) -> int:
 def _guaranteed(stage: Stage, report: Report) -> dict[str, float]:
     """Return what is guaranteed of the risk of a model that agrees with this round's sources."""
     guarantee = stage.plan.guarantee
-    if guarantee is None or stage.capacity is None:
+    if guarantee is None or stage.capacity is None or not report.participants:
         return {}
     rows = [stage.infos[rank].told for rank in report.participants]
     # The rule compares linear classifiers: of another class it promises nothing.
@@ -92,7 +103,13 @@ def queue_round(stage: Stage, before: Standing, round: int) -> Standing:
 def choose(stage: Stage, round: int) -> dict[str, tuple[int, ...]]:
     """Return the ranks of a round at each place, drawn among the sources believed at all."""
     plan, open_to = stage.plan, stage.candidates
-    chosen: dict[str, list[int]] = {place: [] for place in stage.ranks}
-    for rank in plan.sampler.choose(open_to, plan.per_round or len(open_to), plan.seed, round):
-        chosen[stage.place_of[rank]].append(rank)
-    return {place: tuple(mine) for place, mine in chosen.items() if mine}
+    k = plan.per_round or len(open_to)
+    return at_places(stage, plan.sampler.choose(open_to, k, plan.seed, round))
+
+
+def at_places(stage: Stage, ranks: Sequence[int]) -> dict[str, tuple[int, ...]]:
+    """Return which of these ranks each place has."""
+    found: dict[str, list[int]] = {place: [] for place in stage.ranks}
+    for rank in ranks:
+        found[stage.place_of[rank]].append(rank)
+    return {place: tuple(mine) for place, mine in found.items() if mine}

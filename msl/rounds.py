@@ -16,6 +16,7 @@ from msl import meeting
 from msl.checkpoints.base import Checkpoints, Saved, Shelf
 from msl.cluster.base import Executor
 from msl.errors import PlanError, WorkerLostError
+from msl.in_time import Script, run_round_in_time
 from msl.ledger import Ledger
 from msl.meeting import Met, State
 from msl.plan import Plan
@@ -178,11 +179,12 @@ class _Run:
     def through(self) -> tuple[Stage, Standing]:
         """Run all rounds, and return where that ends."""
         stage, standing, done = self.begin()
+        self.script = Script.of(self.reports[done - self.first :])
         ahead, settled = 1, False
         while done < self.end and (found := self.judged(stage, standing, done, settled)):
             stage, standing = found
             rounds = range(done, self.pause(done, ahead))
-            told, standing = run_until_converged(stage, standing, rounds)
+            told, standing = self.run(stage, standing, rounds)
             ahead, settled = ahead_of(told[-1]), told[-1].converged
             for report in told[max(0, self.known - done) :]:
                 self.hear(report, stage, standing)
@@ -190,6 +192,29 @@ class _Run:
             if done == self.known:
                 self.keep(stage, standing, settled)
         return stage, standing
+
+    def run(
+        self, stage: Stage, standing: Standing, rounds: range
+    ) -> tuple[tuple[Report, ...], Standing]:
+        """Run some rounds, or those until the server has converged."""
+        if not self.plan.waiting.timed:
+            return run_until_converged(stage, standing, rounds)
+        (round,) = rounds
+        report, standing = run_round_in_time(
+            stage,
+            standing,
+            round,
+            resting=self.ledger.resting(round),
+            script=self.script if round < self.known else None,
+            # What is under way is in no checkpoint, and another stage knows nothing of it.
+            for_all=self.plan.waiting.folds and self.breaks(round + 1),
+        )
+        return (report,), standing
+
+    def breaks(self, done: int) -> bool:
+        """Whether there is a checkpoint to make, or a stage to set, after so many rounds."""
+        cadences = (self.plan.trust_every, self.shelf.every if self.shelf else None)
+        return any(every and done % every == 0 for every in cadences)
 
     def begin(self) -> tuple[Stage, Standing, int]:
         """Set the stage after the newest checkpoint that can be read, or for the first round."""
@@ -239,7 +264,8 @@ class _Run:
             if stage.task != before.task:
                 submit = stage.executor.submit
                 met = submit(with_new_server, self.plan, standing.met, at=stage.root)
-                return stage, replace(standing, met=met)
+                standing = replace(standing, met=met)
+            standing = replace(standing, flights=())
         return None if settled else (stage, standing)
 
     def pause(self, done: int, ahead: int) -> int:
@@ -247,7 +273,7 @@ class _Run:
         on_shelf = self.shelf.every if self.shelf else None
         cadences = (self.end, self.plan.trust_every, self.log_model_every, on_shelf)
         nearest = min(done - done % every + every for every in cadences if every)
-        return min(nearest, done + (1 if self.watch else ahead))
+        return min(nearest, done + (1 if self.watch or self.plan.waiting.timed else ahead))
 
     def hear(self, report: Report, stage: Stage, standing: Standing) -> None:
         """Tell everybody of a report."""
@@ -278,7 +304,8 @@ class _Run:
 
 def _fetch(stage: Stage, standing: Standing, fn: Callable[[Met], Any]) -> Any:
     """Bring what a function says of the state to the client."""
-    (found,) = stage.executor.gather([stage.executor.submit(fn, standing.met, at=stage.root)])
+    asked = stage.executor.submit(fn, standing.met, at=stage.root, aside=True)
+    (found,) = stage.executor.gather([asked])
     return found
 
 

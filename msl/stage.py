@@ -20,7 +20,7 @@ from msl.trust.all import TrustAll
 from msl.trust.base import Held, TrustReport
 from msl.types import SourceInfo, Vector
 
-__all__ = ["Stage", "Standing", "Start", "first_standing", "set_stage", "with_new_server"]
+__all__ = ["Flight", "Stage", "Standing", "Start", "first_standing", "set_stage", "with_new_server"]
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Stage:
         plan, open_to = self.plan, self.candidates
         counts = np.zeros(len(self.infos))
         counts[open_to.ranks] = plan.sampler.counts(
-            open_to, plan.per_round or len(open_to), plan.by_rows
+            open_to, plan.waiting.drawn(plan.per_round or len(open_to)), plan.by_rows
         )
         return self.executor.scatter(tuple(counts.tolist()), at=self.root)
 
@@ -85,11 +85,32 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class Flight:
+    """A place at work on the model of a round: for whom, what it will send, and its memories then.
+
+    The model is kept until the place has come back: it may not have fetched it yet. In a replay
+    it is known in which round that is `due`.
+    """
+
+    place: str
+    round: int
+    ranks: tuple[int, ...]
+    delivery: Handle
+    worked: Handle
+    model: Handle
+    due: int | None
+
+
+@dataclass(frozen=True)
 class Standing:
-    """How far a run has come: handles of the state, and of each host's memories."""
+    """How far a run has come: handles of the state, and of each host's memories.
+
+    `flights` are the places that nobody waited for.
+    """
 
     met: Handle
     worked: dict[str, Handle]
+    flights: tuple[Flight, ...] = ()
 
 
 @dataclass(frozen=True)

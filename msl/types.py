@@ -163,6 +163,10 @@ class Report:
         What is guaranteed of the risk, under the names it is logged by.
     converged : bool
         Whether the server's rule has come to its end: later rounds change nothing.
+    late : tuple of int or None
+        Ranks among the dropped that were not ready in time; None where everyone is waited for.
+    stale : mapping from int to int
+        By how many rounds the model of an update was old, where it was.
     """
 
     round: int
@@ -183,6 +187,8 @@ class Report:
     believed: int | None = None
     bound: Mapping[str, float] = field(default_factory=dict)
     converged: bool = False
+    late: tuple[int, ...] | None = None
+    stale: Mapping[int, int] = field(default_factory=dict)
 
     def metrics(self) -> dict[str, float]:
         """Return the flat names a tracker logs; few, and none per source."""
@@ -214,6 +220,10 @@ class Report:
         found |= {f"time/{phase}": seconds for phase, seconds in self.seconds.items()}
         found |= {f"layers/{block}": bits for block, bits in self.layers.items()}
         found |= self.bound
+        if self.late is not None:
+            heard = max(len(self.participants), 1)
+            ages = [self.stale.get(rank, 0) for rank in self.participants]
+            found |= {"round/late": float(len(self.late)), "round/age_mean": sum(ages) / heard}
         if self.believed is not None:
             found["trust/believed"] = float(self.believed)
         return found

@@ -3,13 +3,14 @@
 import os
 import signal
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from msl.aggregators import GeometricMedian
 from msl.algorithms import FedAvg
+from msl.algorithms.base import LocalSolver
 from msl.attacks import SignFlip
 from msl.codecs import ErrorFeedback, MaxMin
 from msl.models import Softmax
@@ -76,3 +77,34 @@ def plan(**changes):
         seed=5,
     )
     return replace(base, **changes)
+
+
+SLOW_ROWS = 41
+"""Sources with so many rows are the slow ones of `SlowSgd`."""
+
+
+def some_slow(slow, n=7):
+    """The blobs, with a row more where training is slow."""
+    return [LoaderSource(f"site-{r}", blob, (r, 40 + (r in slow))) for r in range(n)]
+
+
+@dataclass(frozen=True)
+class SlowSgd(FedAvg):
+    """Local SGD that stands still for some seconds at the slow sources, in rounds before one."""
+
+    seconds: float = 0.0
+    before: int = 1 << 30
+
+    def solver(self, model):
+        return SlowSolver(super().solver(model), self)
+
+
+@dataclass(frozen=True)
+class SlowSolver(LocalSolver):
+    then: LocalSolver
+    settings: SlowSgd
+
+    def solve(self, params, source, memory, key, round):
+        if len(source) == SLOW_ROWS and round < self.settings.before:
+            time.sleep(self.settings.seconds)
+        return self.then.solve(params, source, memory, key, round)

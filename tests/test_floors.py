@@ -13,11 +13,11 @@ FLOORS = [
     "msl_kernels",
     "msl.errors msl.random msl.types msl.parts msl.cluster",
     "msl.models msl.codecs msl.aggregators msl.samplers msl.attacks msl.sources msl.tracking "
-    "msl.bounds msl.structures",
+    "msl.waiting msl.bounds msl.structures",
     "msl.algorithms msl.trust",
     "msl.collectives",
-    "msl.plan msl.hosts msl.meeting msl.stage msl.round msl.rounds msl.ledger msl.ledger_page "
-    "msl.checkpoints msl.peers",
+    "msl.plan msl.attempt msl.hosts msl.terms msl.meeting msl.stage msl.round msl.in_time "
+    "msl.rounds msl.ledger msl.ledger_page msl.checkpoints msl.peers",
     "msl.config msl.settings msl.cli msl.estimators msl.comparison msl.cell msl.grid msl.outcome "
     "msl.baselines "
     "msl.ranking msl.plots msl.report_plots msl.comparison_page msl.progress msl.cleaning "

@@ -7,7 +7,18 @@ import pytest
 from rule_samples import NEEDED as RULES
 from torch import nn
 
-from msl import aggregators, algorithms, attacks, codecs, collectives, models, sources, trust
+from msl import (
+    aggregators,
+    algorithms,
+    attacks,
+    codecs,
+    collectives,
+    models,
+    samplers,
+    sources,
+    trust,
+    waiting,
+)
 from msl.errors import PlanError, UnknownNameError
 from msl.parts import LazyTable, accepted, describe, summary
 
@@ -19,10 +30,14 @@ FAMILIES: dict[str, tuple[Mapping[str, Any], Callable[..., Any]]] = {
     "collective": (collectives.COLLECTIVES, collectives.make),
     "model": (models.MODELS, models.make),
     "partitioner": (sources.PARTITIONERS, sources.make),
+    "sampler": (samplers.SAMPLERS, samplers.make),
     "trust rule": (trust.TRUST, trust.make),
+    "waiting": (waiting.WAITING, waiting.make),
 }
 # What a member needs, where it cannot be made from its name alone.
 NEEDED: dict[str, dict[str, Any]] = {
+    "buffered": {"updates": 2},
+    "deadline": {"seconds": 30.0},
     "flea": {"protected": 0},
     "linear": {"n_features": 4},
     **RULES,

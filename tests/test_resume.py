@@ -99,10 +99,10 @@ def test_a_lost_worker_costs_the_rounds_since_the_last_checkpoint_only(tmp_path)
         (victim,) = executor.gather([executor.submit(pid, at=executor.places[-1])])
         submit = executor.submit
 
-        def counted(fn, *args, at=None):
+        def counted(fn, *args, **where):
             if fn is meeting.meet:
                 met.append(args[-1])
-            return submit(fn, *args, at=at)
+            return submit(fn, *args, **where)
 
         def on_report(report):
             if report.round == 33:

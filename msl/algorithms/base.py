@@ -49,6 +49,8 @@ class Algorithm(ABC):
     """A named pair of a local solver and a server rule; a frozen dataclass of settings."""
 
     name: ClassVar[str]
+    in_step: ClassVar[bool] = False
+    """Whether the server needs all updates of a round, of the model it sent."""
 
     @abstractmethod
     def solver(self, model: Model) -> LocalSolver:

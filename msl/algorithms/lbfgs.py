@@ -183,6 +183,7 @@ class Lbfgs(Algorithm):
     memory: int = 10
     tolerance: float = 1e-5
     name: ClassVar[str] = "lbfgs"
+    in_step: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not (self.lr > 0 and self.tolerance >= 0):

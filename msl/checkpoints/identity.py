@@ -13,8 +13,9 @@ from msl.plan import Plan
 
 __all__ = ["differing", "digests"]
 
-_FREE = frozenset({"rounds", "evaluate_every", "on_failure", "guarantee"})
-"""They change when a run ends, what is reported and what ends it, but no bit of its state."""
+_FREE = frozenset({"rounds", "evaluate_every", "on_failure", "guarantee", "waiting"})
+"""They change when a run ends, what is reported and what ends it, and for whom the rounds to come
+wait, but no bit of the state behind."""
 
 
 def digests(plan: Plan) -> dict[str, str]:

@@ -2,21 +2,39 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self, TypeAlias
 
-__all__ = ["Executor", "Handle"]
+__all__ = ["Executor", "Handle", "Soonest"]
 
 Handle: TypeAlias = Any
 """A value, or a stand-in for a value that stays on the worker that made it."""
 
 
+@dataclass(frozen=True)
+class Soonest:
+    """An argument that does not wait for everyone: values that came, None in place of the others.
+
+    Parameters
+    ----------
+    handles : list of Handle
+        Of the values. One that did not come may be asked for again by a later call.
+    patience : callable
+        ``patience(came, seconds)``: how many more seconds to wait for what is None in `came`,
+        that long after the call's turn had come; asked again after every value.
+    """
+
+    handles: list[Handle]
+    patience: Callable[[list[Any], float], float]
+
+
 class Executor(ABC):
     """Runs module-level functions at places; values stay where they were made until gathered.
 
-    `submit` may only queue; `gather` is where a caller waits. Calls at one place run in the
-    order of their submission, and a call sees only handles submitted before it, so no set of
-    calls can wait for itself.
+    `submit` may only queue; `gather` is where a caller waits, and for what it asks for only.
+    Calls at one place run in the order of their submission, those `aside` in a row of their own,
+    and a call sees only handles submitted before it, so no set of calls can wait for itself.
     """
 
     places: tuple[str, ...]
@@ -27,8 +45,13 @@ class Executor(ABC):
         """Put a value at a place (the first one by default)."""
 
     @abstractmethod
-    def submit(self, fn: Callable[..., Any], *args: Handle, at: str | None = None) -> Handle:
-        """Run ``fn(*args)`` at a place; handles in `args`, also inside lists, become values."""
+    def submit(
+        self, fn: Callable[..., Any], *args: Handle, at: str | None = None, aside: bool = False
+    ) -> Handle:
+        """Run ``fn(*args)`` at a place; handles in `args`, also inside lists, become values.
+
+        Calls `aside` do not wait for the place's other calls to end.
+        """
 
     @abstractmethod
     def gather(self, handles: Sequence[Handle]) -> list[Any]:

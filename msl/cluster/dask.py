@@ -17,7 +17,7 @@ from weakref import finalize
 from distributed import Client, Scheduler
 from distributed.comm import CommClosedError
 
-from msl.cluster.base import Executor, Handle
+from msl.cluster.base import Executor, Handle, Soonest
 from msl.cluster.lane import Call, Program, Ref, close_lane, open_lane, run_program
 from msl.errors import PlanError, WorkerLostError
 
@@ -25,6 +25,8 @@ __all__ = ["DaskExecutor"]
 
 # Seconds of silence after which the scheduler is asked whether a worker still lives.
 _PATIENCE = 1.0
+# Seconds for saying goodbye to a worker that may stand still.
+_GOODBYE = 5.0
 
 
 class Remote:
@@ -67,6 +69,7 @@ class DaskExecutor(Executor):
         self._queued: dict[str, list[Call]] = defaultdict(list)
         self._released: dict[str, list[int]] = defaultdict(list)
         self._ripe: dict[str, list[int]] = defaultdict(list)
+        self._sent: dict[str, asyncio.Task[list[Any]]] = {}
         wanted = sorted(self._only & workers.keys() or workers)
         self.places = self.client.sync(self._open_lanes, wanted, workers, clients) if wanted else ()
         if not self.places:
@@ -109,11 +112,13 @@ class DaskExecutor(Executor):
         """Send a value to a worker with the next gather."""
         return self.submit(_same, value, at=at)
 
-    def submit(self, fn: Callable[..., Any], *args: Handle, at: str | None = None) -> Handle:
+    def submit(
+        self, fn: Callable[..., Any], *args: Handle, at: str | None = None, aside: bool = False
+    ) -> Handle:
         """Queue a call for a worker (the first one by default)."""
         place = self.places[0] if at is None else at
         number = next(self._numbers)
-        self._queued[place].append(Call(number, fn, tuple(_refs(arg) for arg in args)))
+        self._queued[place].append(Call(number, fn, tuple(_refs(arg) for arg in args), aside))
         return Remote(Ref(place, number), self._released[place])
 
     def gather(self, handles: Sequence[Handle]) -> list[Any]:
@@ -145,24 +150,38 @@ class DaskExecutor(Executor):
             released.clear()
 
     async def _send(self, programs: dict[str, Program]) -> dict[str, list[Any]]:
+        """Send programs; wait for those that are to bring something, be the others ever so slow."""
         tasks = {
-            place: asyncio.ensure_future(self._send_one(place, program))
+            place: asyncio.ensure_future(self._send_after(self._sent.get(place), place, program))
             for place, program in programs.items()
         }
-        waiting = set(tasks.values())
+        wanted = {place: tasks[place] for place, program in programs.items() if program.wanted}
+        watched = {*self._sent.values(), *tasks.values()}
+        self._sent |= tasks
         try:
-            while waiting:
-                done, waiting = await asyncio.wait(
-                    waiting, timeout=_PATIENCE, return_when=asyncio.FIRST_EXCEPTION
+            while not all(task.done() for task in wanted.values()):
+                done, watched = await asyncio.wait(
+                    watched, timeout=_PATIENCE, return_when=asyncio.FIRST_COMPLETED
                 )
                 for task in done:
                     task.result()
-                if waiting and not done:
+                if not done:
                     await self._check_alive()
         finally:
-            for task in waiting:
-                task.cancel()
-        return {place: task.result() for place, task in tasks.items()}
+            # Of several errors one is raised; asyncio would print those that nobody looks at.
+            for task in tasks.values():
+                if task.done():
+                    task.exception()
+            self._sent = {place: task for place, task in self._sent.items() if not task.done()}
+        return {place: task.result() for place, task in wanted.items()}
+
+    async def _send_after(
+        self, before: "asyncio.Task[list[Any]] | None", place: str, program: Program
+    ) -> list[Any]:
+        """Send a program when the place has the one before: they could overtake each other."""
+        if before is not None:
+            await asyncio.wait([before])
+        return await self._send_one(place, program)
 
     async def _send_one(self, place: str, program: Program) -> list[Any]:
         try:
@@ -204,11 +223,18 @@ class DaskExecutor(Executor):
 
     def close(self) -> None:
         """Drop this session's values on every worker that still lives."""
-        known = self.client.scheduler_info(n_workers=-1).get("workers", {})
+        # A scheduler that is gone has nobody to tell.
+        with suppress(OSError):
+            self.client.sync(self._close_lanes)
+
+    async def _close_lanes(self) -> None:
+        for task in self._sent.values():
+            task.cancel()
+        known = (await self.client.scheduler.identity(n_workers=-1))["workers"]
         if alive := [place for place in self.places if place in known]:
-            # A scheduler that is gone has nobody to tell.
-            with suppress(OSError):
-                self.client.run(close_lane, self.session, workers=alive, on_error="ignore")
+            goodbye = self.client.run(close_lane, self.session, workers=alive, on_error="ignore")
+            with suppress(TimeoutError):
+                await asyncio.wait_for(goodbye, _GOODBYE)
 
 
 def _same(value: Any) -> Any:
@@ -218,4 +244,6 @@ def _same(value: Any) -> Any:
 def _refs(arg: Any) -> Any:
     if isinstance(arg, Remote):
         return arg.ref
+    if isinstance(arg, Soonest):
+        return Soonest(_refs(arg.handles), arg.patience)
     return [_refs(a) for a in arg] if isinstance(arg, list) else arg

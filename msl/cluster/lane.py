@@ -1,4 +1,4 @@
-"""The worker's side of `DaskExecutor`: one thread that runs calls in order and keeps values.
+"""The worker's side of `DaskExecutor`: a thread that runs calls in order and keeps values.
 
 A lane lives beside the Dask worker, not in its key store: spilling, stealing and rebalancing
 never touch what a source's owner put there. Values leave it in two ways only: pulled by a lane
@@ -7,17 +7,19 @@ of the same session on another worker, or gathered by the client.
 
 import asyncio
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from os import sched_getaffinity
 from threading import Lock
+from time import perf_counter
 from typing import Any
 
 from distributed import Worker
 from distributed.comm import CommClosedError
 from distributed.protocol import to_serialize
 
+from msl.cluster.base import Soonest
 from msl.cluster.threads import limit_threads
 from msl.errors import WorkerLostError
 
@@ -39,6 +41,7 @@ class Call:
     number: int
     fn: Callable[..., Any]
     args: tuple[Any, ...]
+    aside: bool
 
 
 @dataclass(frozen=True)
@@ -51,55 +54,92 @@ class Program:
 
 
 class Lane:
-    """The values and the one thread of a session on a worker."""
+    """The values of a session on a worker, its thread, and one for calls aside."""
 
     def __init__(self, session: str, worker: Worker, kernel_threads: int) -> None:
-        self.session, self.worker, self.kernel_threads = session, worker, kernel_threads
+        self.session, self.worker = session, worker
         self.loop = asyncio.get_running_loop()
-        self.thread = ThreadPoolExecutor(1, thread_name_prefix="msl-lane")
+        self.thread, self.aside = (
+            ThreadPoolExecutor(1, name, initializer=limit_threads, initargs=(kernel_threads,))
+            for name in ("msl-lane", "msl-lane-aside")
+        )
         self.futures: dict[int, Future[Any]] = {}
+        self.on_the_way: dict[Ref, asyncio.Task[Any]] = {}
         self.lock = Lock()
-        self.limited = False
 
     def future(self, number: int) -> "Future[Any]":
         """Return the value's future; a pull may ask before the program that makes it came."""
         with self.lock:
             return self.futures.setdefault(number, Future())
 
-    def run(self, program: Program) -> list[Any]:
-        """Run the calls in order; what one raised is raised by all that need it."""
-        if not self.limited:
-            limit_threads(self.kernel_threads)
-            self.limited = True
+    async def run(self, program: Program) -> list[Any]:
+        """Queue the calls, and wait for what is wanted; raises what its making raised."""
         for number in program.released:
             self.futures.pop(number, None)
         for call in program.calls:
-            future = self.future(call.number)
-            try:
-                future.set_result(call.fn(*self.resolve(call.args)))
-            except Exception as error:
-                future.set_exception(error)
-        return [self.future(number).result() for number in program.wanted]
+            (self.aside if call.aside else self.thread).submit(self.make, call)
+        wanted = [asyncio.wrap_future(self.future(number)) for number in program.wanted]
+        return [await value for value in wanted]
+
+    def make(self, call: Call) -> None:
+        """Make a value; what making it raised is raised by all that need it."""
+        future = self.future(call.number)
+        try:
+            future.set_result(call.fn(*self.resolve(call.args)))
+        except Exception as error:
+            future.set_exception(error)
+        except BaseException as error:
+            # A loader that leaves by sys.exit would leave everybody waiting for its value.
+            future.set_exception(RuntimeError(f"{call.fn.__name__} left by {error!r}"))
 
     def resolve(self, args: Sequence[Any]) -> list[Any]:
         """Replace refs, also inside lists, by their values; remote ones are pulled at once."""
-        remote = {ref for ref in refs_in(args) if ref.place != self.worker.address}
-        pulled = dict(zip(remote, self.pull_all(list(remote)), strict=True)) if remote else {}
+        remote = list({ref for ref in refs_in(args) if ref.place != self.worker.address})
+        pulled = dict(zip(remote, self.on_loop(self.pull_all(remote)), strict=True))
 
         def value(arg: Any) -> Any:
             if isinstance(arg, Ref):
                 return pulled[arg] if arg in pulled else self.future(arg.number).result()
+            if isinstance(arg, Soonest):
+                return self.on_loop(self.soonest(arg))
             return [value(a) for a in arg] if isinstance(arg, list) else arg
 
         return [value(arg) for arg in args]
 
-    def pull_all(self, refs: list[Ref]) -> list[Any]:
+    def on_loop(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Run a coroutine on the worker's loop, from one of our threads."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result()
+
+    async def pull_all(self, refs: list[Ref]) -> list[Any]:
         """Fetch values from other workers' lanes, all at the same time."""
+        return await asyncio.gather(*(self.pull(ref) for ref in refs))
 
-        async def together() -> list[Any]:
-            return await asyncio.gather(*(self.pull(ref) for ref in refs))
+    async def soonest(self, asked: Soonest) -> list[Any]:
+        """Fetch what comes in time; the rest stays on its way, for whoever asks for it next."""
+        begun, ways = perf_counter(), [self.way(ref) for ref in asked.handles]
+        while True:
+            came = [way.result() if way.done() else None for way in ways]
+            left = asked.patience(came, perf_counter() - begun)
+            waiting = [way for way in ways if not way.done()]
+            if left <= 0 or not waiting:
+                break
+            await asyncio.wait(waiting, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        for ref, way in zip(asked.handles, ways, strict=True):
+            if way.done():
+                del self.on_the_way[ref]
+        return came
 
-        return asyncio.run_coroutine_threadsafe(together(), self.loop).result()
+    def way(self, ref: Ref) -> "asyncio.Task[Any]":
+        """Return the one pull of a value that may take longer than a call."""
+        if ref not in self.on_the_way:
+            self.on_the_way[ref] = asyncio.create_task(self.fetch(ref))
+        return self.on_the_way[ref]
+
+    async def fetch(self, ref: Ref) -> Any:
+        """Return a value from here or elsewhere."""
+        if ref.place == self.worker.address:
+            return await asyncio.wrap_future(self.future(ref.number))
+        return await self.pull(ref)
 
     async def pull(self, ref: Ref) -> Any:
         """Fetch one value, worker to worker."""
@@ -159,7 +199,7 @@ async def run_program(session: str, program: Program, dask_worker: Worker) -> An
     if lane is None:
         return WorkerLostError((dask_worker.address,), f"it has no session {session}")
     try:
-        return await lane.loop.run_in_executor(lane.thread, lane.run, program)
+        return await lane.run(program)
     except Exception as error:
         error.add_note(f"on worker {dask_worker.address}:\n{traceback.format_exc()}")
         return error
@@ -169,4 +209,7 @@ async def close_lane(session: str, dask_worker: Worker) -> None:
     """Drop the session's values; calls already running end by themselves."""
     lane = _lanes.pop((session, dask_worker.address), None)
     if lane is not None:
-        lane.thread.shutdown(wait=False, cancel_futures=True)
+        for way in lane.on_the_way.values():
+            way.cancel()
+        for thread in (lane.thread, lane.aside):
+            thread.shutdown(wait=False, cancel_futures=True)

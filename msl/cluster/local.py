@@ -6,7 +6,7 @@ from typing import Any
 
 import numba
 
-from msl.cluster.base import Executor, Handle
+from msl.cluster.base import Executor, Handle, Soonest
 from msl.cluster.threads import limit_threads
 
 __all__ = ["LocalExecutor"]
@@ -26,9 +26,11 @@ class LocalExecutor(Executor):
         """Return the value."""
         return value
 
-    def submit(self, fn: Callable[..., Any], *args: Handle, at: str | None = None) -> Handle:
+    def submit(
+        self, fn: Callable[..., Any], *args: Handle, at: str | None = None, aside: bool = False
+    ) -> Handle:
         """Run the call now."""
-        return fn(*args)
+        return fn(*(arg.handles if isinstance(arg, Soonest) else arg for arg in args))
 
     def gather(self, handles: Sequence[Handle]) -> list[Any]:
         """Return the values."""

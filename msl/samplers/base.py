@@ -6,7 +6,7 @@ why nothing measured during the run, such as speed or place, may enter it.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from re import compile as pattern
@@ -72,6 +72,19 @@ class Candidates:
 
     def __len__(self) -> int:
         return len(self.ranks)
+
+    def without(self, ranks: Collection[int]) -> "Candidates":
+        """Return the others."""
+        if not ranks:
+            return self
+        keep = np.flatnonzero(~np.isin(self.ranks, list(ranks)))
+        return Candidates(
+            self.ranks[keep],
+            self.weights[keep],
+            self.rows[keep],
+            tuple(self.classes[i] for i in keep.tolist()),
+            tuple(self.names[i] for i in keep.tolist()),
+        )
 
     @cached_property
     def class_sets(self) -> NDArray[np.unsignedinteger[Any]]:

@@ -20,6 +20,7 @@ from msl.in_time import Script, run_round_in_time
 from msl.ledger import Ledger
 from msl.meeting import Met, State
 from msl.plan import Plan
+from msl.reports import Reports
 from msl.round import ahead_of, run_round, run_rounds, run_until_converged
 from msl.sources.base import Source, info_of
 from msl.stage import Stage, Standing, Start, first_standing, set_stage, with_new_server
@@ -53,7 +54,7 @@ class Result:
     """
 
     params: Vector
-    reports: tuple[Report, ...]
+    reports: Sequence[Report]
     ledger: Ledger
     server: Any = None
 
@@ -145,7 +146,7 @@ def train(
                 stage, standing = run.through()
                 params = _fetch(stage, standing, meeting.params_of)
                 server = _fetch(stage, standing, _server_of) if keep_server else None
-                return Result(params, tuple(run.reports), run.ledger, server)
+                return Result(params, run.reports, run.ledger, server)
             except WorkerLostError:
                 executor.refresh()
 
@@ -167,7 +168,7 @@ class _Run:
 
     def __post_init__(self) -> None:
         self.first, self.end = self.start.round if self.start else 0, self.plan.rounds
-        self.reports: list[Report] = []
+        self.reports = Reports()
         self.ledger: Ledger
         self.opened, self.tracked = False, frozenset[int]()
 
@@ -242,7 +243,7 @@ class _Run:
         self.tracker.log_sources(stage.infos)
         self.ledger, self.opened = Ledger.open(stage.infos, stage.verdict, self.first), True
         if saved is not None:
-            self.ledger, self.reports = saved.ledger, list(saved.reports)
+            self.ledger, self.reports = saved.ledger, saved.reports
         # A tracker that was killed may lack the last rounds, or be ahead of us.
         self.tracked = self.tracker.rounds() if self.resume else frozenset()
         for report in self.reports:

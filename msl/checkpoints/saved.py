@@ -9,7 +9,8 @@ from msl.checkpoints.places import read_memories, read_state, trouble_of
 from msl.cluster.base import Executor, Handle
 from msl.ledger import Ledger
 from msl.plan import Plan
-from msl.types import Report, SourceInfo
+from msl.reports import Reports
+from msl.types import SourceInfo
 
 __all__ = ["Saved", "warn_of"]
 
@@ -26,14 +27,14 @@ class Saved:
         What belongs to it.
     ledger : Ledger
         The books after its round.
-    reports : tuple of Report
-        Of all rounds until then.
+    reports : Reports
+        Of all rounds until then; whoever goes on with the run adds to them.
     """
 
     url: str
     manifest: Manifest
     ledger: Ledger
-    reports: tuple[Report, ...]
+    reports: Reports
 
     @property
     def done(self) -> int:

@@ -27,6 +27,7 @@ from msl.checkpoints.store import Folder
 from msl.cluster.base import Executor, Handle
 from msl.errors import CheckpointError
 from msl.ledger import Ledger
+from msl.reports import Reports
 from msl.types import Report
 
 __all__ = ["Shelf"]
@@ -100,11 +101,18 @@ class Shelf:
         ledger = read_part(self.url, manifest.books)
         if not isinstance(ledger, Ledger) or ledger.rounds != round + 1:
             raise CheckpointError(f"{manifest.books.name} holds no books of {round + 1} rounds")
-        reports = tuple(r for part in manifest.reports for r in read_part(self.url, part))
-        told = [report.round for report in reports if isinstance(report, Report)]
-        if told != list(range(round + 1)):
-            raise CheckpointError("its reports are not those of all rounds")
-        return Saved(self.url, manifest, ledger, reports)
+        return Saved(self.url, manifest, ledger, self._reports(manifest))
+
+    def _reports(self, manifest: Manifest) -> Reports:
+        reports = Reports()
+        for part in manifest.reports:
+            for report in read_part(self.url, part):
+                if not isinstance(report, Report) or report.round != len(reports):
+                    raise CheckpointError(f"{part.name} does not go on with round {len(reports)}")
+                reports.append(report)
+        if len(reports) != manifest.round + 1:
+            raise CheckpointError(f"its reports end after {len(reports)} rounds")
+        return reports
 
     def after(self, saved: Saved | None) -> "Shelf":
         """Return the shelf as it was after a checkpoint, or before the first."""

@@ -1,33 +1,51 @@
 """Resident memory over 10,000 rounds of the quick start: driver, scheduler and two workers."""
 
+import argparse
 import os
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 from herd import Herd
 from memory_log import resident
 
-from msl.cluster import DaskExecutor
+from msl.checkpoints import Checkpoints
+from msl.cluster import DaskExecutor, LocalExecutor
 from msl.config import load_config
 from msl.rounds import train
-from msl.tracking.jsonl import JsonlTracker
+from msl.tracking import make_tracker
 
-ROUNDS, FIRST, EVERY = 10_000, 500, 500
+FIRST, EVERY = 500, 500
 
 
 def main() -> int:
     """Print MB by role every 500 rounds, and the growth since the first of them."""
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else ROUNDS
+    asked = argparse.ArgumentParser(description=__doc__)
+    asked.add_argument("--rounds", type=int, default=10_000)
+    asked.add_argument("--alone", action="store_true", help="in this process, without a cluster")
+    asked.add_argument("--mlflow", action="store_true", help="a sqlite store in place of files")
+    asked.add_argument("--kept", type=int, help="rounds between two checkpoints")
+    asked = asked.parse_args()
     root = Path(__file__).resolve().parents[2]
     config = load_config(
         root / "configs" / "quickstart.yaml",
-        [f"rounds={rounds}", "compare={}", "baselines=[]", "aggregator=geometric_median"],
+        [f"rounds={asked.rounds}", "compare={}", "baselines=[]", "aggregator=geometric_median"],
     )
-    with tempfile.TemporaryDirectory(prefix="msl-memory-") as place, Herd(Path(place), 2) as herd:
-        pids = {"driver": os.getpid(), "scheduler": herd.scheduler.pid}
-        pids |= {name: herd.process(name).pid for name in herd.nannies}
+    pids = {"driver": os.getpid()}
+    with ExitStack() as stack:
+        place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="msl-memory-")))
+        if asked.alone:
+            executor = stack.enter_context(LocalExecutor())
+        else:
+            herd = stack.enter_context(Herd(place, 2))
+            pids["scheduler"] = herd.scheduler.pid
+            pids |= {name: herd.process(name).pid for name in herd.nannies}
+            executor = stack.enter_context(DaskExecutor(herd.client))
+        uri = f"sqlite:///{place}/runs.db" if asked.mlflow else f"jsonl:{place}/track"
+        tracker = stack.enter_context(make_tracker(uri))
+        kept = Checkpoints(str(place / "kept"), every=asked.kept) if asked.kept else None
         sizes: dict[str, dict[int, float]] = {role: {} for role in pids}
 
         def look(report) -> None:
@@ -39,16 +57,15 @@ def main() -> int:
                 print(f"round {done}: {told} MB", flush=True)
 
         start = time.monotonic()
-        with JsonlTracker(str(Path(place) / "track")) as tracker, DaskExecutor(herd.client) as own:
-            train(
-                config.plan(), config.sources(), own,
-                held_out=config.held_out(), tracker=tracker, on_report=look,
-            )  # fmt: skip
-        print(f"{rounds} rounds in {time.monotonic() - start:.0f} s")
+        train(
+            config.plan(), config.sources(), executor,
+            held_out=config.held_out(), tracker=tracker, on_report=look, checkpoints=kept,
+        )  # fmt: skip
+        print(f"{asked.rounds} rounds in {time.monotonic() - start:.0f} s")
     for role, seen in sizes.items():
-        growth = 100 * (seen[rounds] / seen[FIRST] - 1)
-        print(f"{role}: {seen[FIRST]:.1f} MB after {FIRST} rounds, {seen[rounds]:.1f} at the end, "
-              f"{growth:+.1f} %")  # fmt: skip
+        growth = 100 * (seen[asked.rounds] / seen[FIRST] - 1)
+        print(f"{role}: {seen[FIRST]:.1f} MB after {FIRST} rounds, {seen[asked.rounds]:.1f} at the "
+              f"end, {growth:+.1f} %")  # fmt: skip
     return 0
 
 

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from subprocess import call
 from typing import Annotated
@@ -80,7 +80,9 @@ def run(
     config = load_config(file, set_ or ())
     console = Console()
     checkpoints, run_id = _resumed(config, resume) if resume else (None, None)
-    with _executor(config, scheduler) as executor, Progress(console) as progress:
+    # Before anything of a run is touched that another driver may be at.
+    held = checkpoints.held() if checkpoints else nullcontext()
+    with held, _executor(config, scheduler) as executor, Progress(console) as progress:
         on_report = progress.start(config.name, config.rounds)
         with tracked(config, config.name, config.plan(), resume=run_id) as tracker:
             checkpoints = checkpoints or config.checkpoint.of(tracker.run_id)

@@ -83,7 +83,7 @@ class WorkerLostError(MslError, ConnectionError):
 
 
 class CheckpointError(MslError, RuntimeError):
-    """A checkpoint that cannot be read, or a value that none can hold."""
+    """A checkpoint that cannot be read or is in use, or a value that none can hold."""
 
 
 class TrackingError(MslError, RuntimeError):

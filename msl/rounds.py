@@ -120,8 +120,8 @@ def train(
     PlanError
         When the parts do not fit each other or the sources, or not the run to resume.
     CheckpointError
-        When a run cannot be resumed from any of its checkpoints, or a part keeps what no
-        checkpoint can hold.
+        When a run cannot be resumed from any of its checkpoints, another driver is writing them,
+        or a part keeps what no checkpoint can hold.
     SourceError
         When a source cannot be loaded, or fails and the plan says raise.
     WorkerLostError
@@ -135,7 +135,8 @@ def train(
     if resume and checkpoints is None:
         raise PlanError("a run is resumed from its checkpoints: say where they are")
     own = active_tracker("msl", plan.describe()) if tracker is None else nullcontext(tracker)
-    with own as heard:
+    held = checkpoints.held() if checkpoints else nullcontext()
+    with held, own as heard:
         shelf = checkpoints.open(plan, resume=resume, run=heard.run_id) if checkpoints else None
         staged = partial(set_stage, plan, sources, held_out, executor)
         run = _Run(

@@ -1,9 +1,11 @@
 """Checkpoints of a run: all that its rounds go on from, so that a restart changes no bit."""
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from msl.checkpoints.identity import differing, digests
-from msl.checkpoints.manifest import Run, put_run, read_run
+from msl.checkpoints.lock import held
+from msl.checkpoints.manifest import RUN, Run, put_run, read_run
 from msl.checkpoints.saved import Saved
 from msl.checkpoints.shelf import Shelf
 from msl.checkpoints.store import Folder
@@ -37,6 +39,24 @@ class Checkpoints:
             raise PlanError(
                 f"checkpoints need every >= 1 and keep >= 1, got {self.every} and {self.keep}"
             )
+
+    @property
+    def begun(self) -> bool:
+        """Whether a run has begun to keep its checkpoints here."""
+        return Folder(self.folder).has(RUN)
+
+    def held(self) -> AbstractContextManager[None]:
+        """Keep other drivers out of the folder meanwhile, where it is one of local files.
+
+        `train` does so by itself; do it before a tracker goes on with the run, which a second
+        driver must not touch either.
+
+        Raises
+        ------
+        CheckpointError
+            On entering, when another driver holds it; says which, and since when.
+        """
+        return held(Folder(self.folder))
 
     def open(self, plan: Plan, *, resume: bool = False, run: str | None = None) -> Shelf:
         """Return the shelf of a new run, or of one to go on with.

@@ -12,6 +12,7 @@ from msl.errors import CheckpointError
 
 __all__ = [
     "MANIFEST",
+    "RUN",
     "Manifest",
     "Part",
     "Run",

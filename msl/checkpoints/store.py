@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 import fsspec
@@ -35,6 +36,11 @@ class Folder:
     def url(self) -> str:
         """The folder's name at every place: absolute, with its protocol."""
         return str(self._fs.unstrip_protocol(self._path))
+
+    @property
+    def path(self) -> Path | None:
+        """Where it is among the files of this machine; None when it is not."""
+        return Path(self._path) if self._local else None
 
     def put(self, name: str, write: Callable[[BinaryIO], Made]) -> Made:
         """Make a file; return what `write` returns."""

@@ -9,6 +9,7 @@ import numpy as np
 from msl import hosts
 from msl.aggregators.mean import Mean
 from msl.attacks.base import DataAttack
+from msl.checkpoints.base import Checkpoints
 from msl.cluster.base import Executor
 from msl.codecs.none import Identity
 from msl.config import Config
@@ -23,8 +24,10 @@ from msl.types import Report
 __all__ = ["BASELINES", "Job"]
 
 
-Job: TypeAlias = Callable[[Config, Executor, Tracker, Callable[[Report], None] | None], Outcome]
-"""What makes an outcome of a configuration."""
+Job: TypeAlias = Callable[
+    [Config, Executor, Tracker, Callable[[Report], None] | None, Checkpoints | None], Outcome
+]
+"""What makes an outcome of a configuration; of the checkpoints to go on from, if there are any."""
 
 
 def pooled(
@@ -32,13 +35,15 @@ def pooled(
     executor: Executor,
     tracker: Tracker,
     on_report: Callable[[Report], None] | None = None,
+    resume: Checkpoints | None = None,
 ) -> Outcome:
     """Train on all rows in one place, with the labels that lying sources give."""
     plan, sources = config.plan(), config.sources()
     if isinstance(plan.attack, DataAttack):
         for rank in plan.corrupted:
             sources[rank] = CorruptedSource(sources[rank], plan.attack, plan.n_classes or 0)
-    return _plainly("pooled", [PooledSource(tuple(sources))], config, executor, tracker, on_report)
+    pool: list[Source] = [PooledSource(tuple(sources))]
+    return _plainly("pooled", pool, config, executor, tracker, on_report, resume)
 
 
 def pooled_clean(
@@ -46,10 +51,11 @@ def pooled_clean(
     executor: Executor,
     tracker: Tracker,
     on_report: Callable[[Report], None] | None = None,
+    resume: Checkpoints | None = None,
 ) -> Outcome:
     """Train on all rows with their true labels in one place, for as many passes."""
     sources: list[Source] = [PooledSource(tuple(config.sources()))]
-    return _plainly("pooled_clean", sources, config, executor, tracker, on_report)
+    return _plainly("pooled_clean", sources, config, executor, tracker, on_report, resume)
 
 
 def oracle(
@@ -57,11 +63,12 @@ def oracle(
     executor: Executor,
     tracker: Tracker,
     on_report: Callable[[Report], None] | None = None,
+    resume: Checkpoints | None = None,
 ) -> Outcome:
     """Train on the honest sources where they are, as if it were known who lies."""
     corrupted = config.plan().corrupted
     honest = [s for rank, s in enumerate(config.sources()) if rank not in corrupted]
-    return _plainly("oracle", honest, config, executor, tracker, on_report)
+    return _plainly("oracle", honest, config, executor, tracker, on_report, resume)
 
 
 def _plainly(
@@ -71,6 +78,7 @@ def _plainly(
     executor: Executor,
     tracker: Tracker,
     on_report: Callable[[Report], None] | None,
+    resume: Checkpoints | None,
 ) -> Outcome:
     """Train by the mean of all, uncompressed; nobody lies on the way."""
     plan = replace(
@@ -83,7 +91,14 @@ def _plainly(
         per_round=None,
     )
     result = train(
-        plan, sources, executor, held_out=config.held_out(), tracker=tracker, on_report=on_report
+        plan,
+        sources,
+        executor,
+        held_out=config.held_out(),
+        tracker=tracker,
+        on_report=on_report,
+        checkpoints=resume or config.checkpoint.of(tracker.run_id),
+        resume=resume is not None,
     )
     return Outcome.of(name, result.reports, baseline=True)
 
@@ -93,6 +108,7 @@ def local_only(
     executor: Executor,
     tracker: Tracker,
     on_report: Callable[[Report], None] | None = None,  # noqa: ARG001 - there are no rounds to tell
+    resume: Checkpoints | None = None,  # noqa: ARG001 - and none to go on from
 ) -> Outcome:
     """Train every honest source by itself; the mean over them is what they have without us."""
     plan, held_out = config.plan(), config.held_out()

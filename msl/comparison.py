@@ -4,6 +4,7 @@ import json
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from msl.baselines import BASELINES, Job
 from msl.cell import run_cell, tracked
+from msl.checkpoints.base import Checkpoints
 from msl.cluster import Executor, open_executor
 from msl.comparison_page import page
 from msl.config import Config, load_config
@@ -142,7 +144,8 @@ def run_grid(config: Config, executor: Executor, on_cell: OnCell | None = None) 
     """Run the baselines and every cell; what fails is noted, and the rest goes on.
 
     A comparison that broke off, or in which cells failed, goes on in its own run: cells that are
-    finished in the store are not run again.
+    finished in the store are not run again, those that were killed go on from their checkpoints
+    where they have some, and those that failed begin anew.
 
     Parameters
     ----------
@@ -163,7 +166,7 @@ def run_grid(config: Config, executor: Executor, on_cell: OnCell | None = None) 
     before = unfinished(config.tracking.uri, config.tracking.experiment, grid)
     try:
         with tracked(config, config.name, grid=grid, resume=before.parent) as parent:
-            run = _runner(parent, grid, on_cell)
+            run = _runner(parent, grid, on_cell, before.begun)
             done = _run_all(jobs, executor, config.cluster.cells, run, before)
             outcomes = tuple(found for found in done if isinstance(found, Outcome))
             failed = {
@@ -184,8 +187,11 @@ def run_grid(config: Config, executor: Executor, on_cell: OnCell | None = None) 
 Run = Callable[[str, Config, Job, Executor, Event], Outcome | str]
 
 
-def _runner(parent: Tracker, grid: str, on_cell: OnCell | None) -> Run:
-    """Return what runs one job: its outcome, or the last line of what went wrong."""
+def _runner(parent: Tracker, grid: str, on_cell: OnCell | None, begun: Mapping[str, str]) -> Run:
+    """Return what runs one job: its outcome, or the last line of what went wrong.
+
+    `begun` says which runs broke off before, by name.
+    """
 
     def run(name: str, config: Config, job: Job, executor: Executor, stop: Event) -> Outcome | str:
         heard = on_cell(name, config.rounds) if on_cell else None
@@ -197,8 +203,12 @@ def _runner(parent: Tracker, grid: str, on_cell: OnCell | None) -> Run:
                 heard(report)
 
         try:
-            with tracked(config, name, config.plan(), parent.run_id, grid) as tracker:
-                outcome = job(config, executor, tracker, on_report)
+            kept = config.checkpoint.left_by(begun.get(name))
+            resume = begun[name] if kept else None
+            # Held before its run is touched, which another driver may be at.
+            held = kept.held() if kept else nullcontext()
+            with held, tracked(config, name, config.plan(), parent.run_id, grid, resume) as tracker:
+                outcome = job(config, executor, tracker, on_report, kept)
                 tracker.log_text(OUTCOME, outcome.to_json())
         except Exception as error:
             return traceback.format_exception_only(error)[-1].strip()
@@ -259,8 +269,10 @@ def _cell_job(name: str) -> Job:
         executor: Executor,
         tracker: Tracker,
         on_report: Callable[[Report], None] | None,
+        kept: Checkpoints | None,
     ) -> Outcome:
-        return Outcome.of(name, run_cell(config, executor, tracker, on_report).reports)
+        result = run_cell(config, executor, tracker, on_report, kept, kept is not None)
+        return Outcome.of(name, result.reports)
 
     return job
 

@@ -124,6 +124,11 @@ class CheckpointConfig(_Strict):
         name = run or f"{strftime('%Y%m%dT%H%M%S')}-{token_hex(4)}"
         return Checkpoints(f"{self.folder.rstrip('/')}/{name}", self.every, self.keep)
 
+    def left_by(self, run: str | None) -> Checkpoints | None:
+        """Return the checkpoints of a run that broke off, if it came to keep any."""
+        kept = self.of(run) if run else None
+        return kept if kept and kept.begun else None
+
 
 class Config(_Strict):
     """A whole file."""

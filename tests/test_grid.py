@@ -172,15 +172,15 @@ def test_a_broken_comparison_goes_on_where_it_stopped(grid, monkeypatch):
     assert list(tables) == [""]
 
 
-def test_a_killed_comparison_repeats_no_finished_cell(grid, tmp_path):
+def test_a_killed_comparison_repeats_no_finished_cell_and_no_saved_round(grid, tmp_path):
     command = [sys.executable, "-m", "msl.cli", "compare", str(tmp_path / "grid.yaml")]
     command += ["--set", "cluster.workers=0", "--set", "rounds=60"]
     command += ["--set", f"tracking={{uri: '{grid.tracking.uri}', experiment: grid}}"]
-    started = []
+    command += ["--set", f"checkpoint={{folder: {tmp_path}/kept, every: 6}}"]
+    in_the_middle = f"{cells_of(grid)[5].name}: round 30/60"
     first = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=REACHING)
     for line in first.stdout:
-        started += [line] if line.endswith(": 60 rounds\n") else []
-        if len(started) == 6:
+        if line.startswith(in_the_middle):
             first.kill()
             break
     first.wait()
@@ -188,13 +188,23 @@ def test_a_killed_comparison_repeats_no_finished_cell(grid, tmp_path):
     client = MlflowClient(grid.tracking.uri)
     known = client.get_experiment_by_name("grid").experiment_id
     finished = len(client.search_runs([known], "attributes.status = 'FINISHED'"))
-    assert 1 <= finished <= 5
+    assert finished == 5
     second = subprocess.run(command, capture_output=True, text=True, env=REACHING, check=True)
     again = [line for line in second.stdout.splitlines() if line.endswith(": 60 rounds")]
     assert len(again) == 12 - finished
-    runs = client.search_runs([known], "attributes.status = 'FINISHED'")
+    # A line comes every six rounds, and a checkpoint after it: which the kill may have forestalled.
+    told = [line for line in second.stdout.splitlines() if line.startswith(cells_of(grid)[5].name)]
+    assert "round 30/60" in told[1] or "round 36/60" in told[1]
+    runs = client.search_runs([known])
+    assert {run.info.status for run in runs} == {"FINISHED"}
     assert len(runs) == 13
     assert len({run.info.run_name for run in runs}) == 13
+    for run in runs:
+        points = client.get_metric_history(run.info.run_id, "round/participants")
+        # One may be there twice: the last that a store has before a kill may be cut.
+        is_parent = "mlflow.parentRunId" not in run.data.tags
+        assert {point.step for point in points} == (set() if is_parent else set(range(60)))
+        assert len(points) <= 61
 
 
 def test_cells_side_by_side_find_the_same(grid, cluster):

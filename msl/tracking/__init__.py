@@ -77,7 +77,7 @@ def unfinished(uri: str | None, experiment: str, grid: str) -> Unfinished:
     """Return what a store holds of a comparison that broke off; nothing for ``"none"``."""
     kind = kind_of(uri)
     if uri is None or kind == "none":
-        return Unfinished(None, {})
+        return Unfinished(None)
     if kind == "jsonl":
         from msl.tracking import jsonl
 

@@ -2,13 +2,16 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
 from msl.types import Report, SourceInfo
 
-__all__ = ["Flushed", "NullTracker", "Tracker", "Unfinished"]
+__all__ = ["BROKEN_OFF", "Flushed", "NullTracker", "Tracker", "Unfinished"]
+
+BROKEN_OFF = ("RUNNING", "KILLED")
+"""What a store says of a run whose driver was killed, and of one that was interrupted."""
 
 
 @dataclass(frozen=True)
@@ -21,10 +24,13 @@ class Unfinished:
         Its run, to go on in.
     outcomes : mapping from str to str
         Names of finished cells and what they left in ``outcome.json``.
+    begun : mapping from str to str
+        Names of cells that have a run whose driver was killed or interrupted, and the newest such.
     """
 
     parent: str | None
-    outcomes: Mapping[str, str]
+    outcomes: Mapping[str, str] = field(default_factory=dict)
+    begun: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

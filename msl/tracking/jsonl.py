@@ -16,7 +16,7 @@ from typing import Any, Self
 import numpy as np
 
 from msl.errors import TrackingError
-from msl.tracking.base import Tracker, Unfinished
+from msl.tracking.base import BROKEN_OFF, Tracker, Unfinished
 from msl.tracking.files import folder_of, write_figure, write_table, write_text
 from msl.types import Report, SourceInfo
 
@@ -175,7 +175,7 @@ class JsonlTracker(Tracker):
 
 
 def find_unfinished(root: str, experiment: str, grid: str) -> Unfinished:
-    """Return the last comparison with this digest, if it broke off, and its finished cells."""
+    """Return the last comparison with this digest, if it broke off, and how far its cells are."""
     metas = {
         meta.parent: json.loads(meta.read_text())
         for meta in sorted((Path(root) / folder_of(experiment)).glob("*/meta.json"))
@@ -183,15 +183,20 @@ def find_unfinished(root: str, experiment: str, grid: str) -> Unfinished:
     mine = {run: meta for run, meta in metas.items() if meta["tags"].get("msl.grid") == grid}
     parents = [run for run, meta in mine.items() if meta["parent"] is None]
     if not parents or mine[parents[-1]]["status"] == "FINISHED":
-        return Unfinished(None, {})
+        return Unfinished(None)
     parent = parents[-1].name
+    cells = {run: meta for run, meta in mine.items() if meta["parent"] == parent}
     return Unfinished(
         parent,
         {
             meta["tags"]["msl.cell"]: (run / "outcome.json").read_text()
-            for run, meta in mine.items()
-            if meta["parent"] == parent
-            and meta["status"] == "FINISHED"
-            and (run / "outcome.json").exists()
+            for run, meta in cells.items()
+            if meta["status"] == "FINISHED" and (run / "outcome.json").exists()
+        },
+        # Of a cell the newest, as folders sort by time.
+        {
+            meta["tags"]["msl.cell"]: run.name
+            for run, meta in cells.items()
+            if meta["status"] in BROKEN_OFF
         },
     )

@@ -2,7 +2,16 @@
 
 import sys
 
-from msl_pipelines.bench import accuracy, aggregators, codecs, estimators, kernels, rounds, tracking
+from msl_pipelines.bench import (
+    accuracy,
+    aggregators,
+    codecs,
+    estimators,
+    kernels,
+    rounds,
+    tracking,
+    waiting,
+)
 
 PARTS = {
     "rounds": rounds.main,
@@ -12,6 +21,7 @@ PARTS = {
     "aggregators": aggregators.main,
     "tracking": tracking.main,
     "estimators": estimators.main,
+    "waiting": waiting.main,
 }
 
 

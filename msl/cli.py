@@ -208,7 +208,14 @@ def _resumed(config: Config, resume: str) -> tuple[Checkpoints, str | None]:
 def _executor(config: Config, scheduler: str | None) -> Iterator[Executor]:
     address = scheduler or config.cluster.scheduler
     tls = config.cluster.tls.made() if config.cluster.tls else None
-    with open_executor(address, config.cluster.workers, tls=tls) as executor:
+    cluster = config.cluster
+    with open_executor(
+        address,
+        cluster.workers,
+        tls=tls,
+        at_least=cluster.at_least,
+        patience=cluster.patience,
+    ) as executor:
         yield executor
 
 

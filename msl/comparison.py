@@ -136,7 +136,9 @@ def compare(
     checked = config if isinstance(config, Config) else load_config(config)
     cluster = checked.cluster
     tls = cluster.tls.made() if cluster.tls else None
-    with open_executor(cluster.scheduler, cluster.workers, client, tls) as executor:
+    with open_executor(
+        cluster.scheduler, cluster.workers, client, tls, cluster.at_least, cluster.patience
+    ) as executor:
         return run_grid(checked, executor).table()
 
 

@@ -24,12 +24,13 @@ from msl import (
 from msl import sources as sources_family
 from msl.bounds.guarantee import Guarantee
 from msl.checkpoints.base import Checkpoints
+from msl.cluster.base import PATIENCE
 from msl.cluster.tls import Tls
 from msl.errors import PlanError
 from msl.plan import Plan
 from msl.random import derive, generator
 from msl.settings import as_part, read_yaml, with_changes, with_value
-from msl.sources import DATASETS, FileSource, HeldOut, LoaderSource, PartitionSource, Source
+from msl.sources import DATASETS, FileSource, HeldOut, LoaderSource, PartitionSource, Pinned, Source
 
 __all__ = ["Config", "load_config"]
 
@@ -45,11 +46,15 @@ class _Strict(BaseModel):
 
 
 class DataConfig(_Strict):
-    """Where the rows are: a named data set dealt to n sources, files, or a loader function."""
+    """Where the rows are: a named data set dealt to n sources, files, or a loader function.
+
+    A file may say on which `machine` it lies; `machines` says it of each source of a loader.
+    """
 
     dataset: str | None = None
     files: list[dict[str, Any]] = Field(default_factory=list)
     loader: str | None = None
+    machines: list[str] = Field(default_factory=list)
     held_out_file: dict[str, Any] | None = None
     sources: int | None = Field(default=None, ge=1)
     partition: Part = Field(default_factory=lambda: {"name": "iid"})
@@ -80,12 +85,16 @@ class TlsConfig(_Strict):
 class ClusterConfig(_Strict):
     """Where to run: a scheduler's address, or how many local workers (0: in this process).
 
-    `cells` of a comparison run at a time, each on workers of its own.
+    A run on a scheduler begins with `at_least` workers, and waits `patience` seconds for those
+    without which it cannot go on. `cells` of a comparison run at a time, each on workers of its
+    own.
     """
 
     scheduler: str | None = None
     tls: TlsConfig | None = None
     workers: int = Field(default=2, ge=0)
+    at_least: int = Field(default=1, ge=1)
+    patience: float = Field(default=PATIENCE, ge=0)
     cells: int = Field(default=1, ge=1)
 
 
@@ -185,11 +194,15 @@ class Config(_Strict):
                 for i in range(n)
             ]
         if data.files:
-            return [_make(f"data.files.{i}", FileSource, f) for i, f in enumerate(data.files)]
+            return [_file(f"data.files.{i}", f) for i, f in enumerate(data.files)]
         if data.loader is None:
             raise PlanError("data: give one of dataset, files or loader")
         load = _function(data.loader)
-        return [LoaderSource(f"source-{i:02d}", load, (i,)) for i in range(data.sources or 1)]
+        n, machines = data.sources or 1, data.machines
+        if machines and len(machines) != n:
+            raise PlanError(f"data.machines: one for each of {n} sources, got {len(machines)}")
+        loaded: list[Source] = [LoaderSource(f"source-{i:02d}", load, (i,)) for i in range(n)]
+        return [Pinned(s, m) for s, m in zip(loaded, machines, strict=True)] if machines else loaded
 
     def held_out(self) -> Source | None:
         """Return the recipe of the rows on which models are judged."""
@@ -349,6 +362,12 @@ def _make(key: str, make: Any, part: Mapping[str, Any]) -> Any:
     if "name" not in part:
         raise PlanError(f"{key}: needs a name")
     return _at(key, make, **part)
+
+
+def _file(key: str, part: Mapping[str, Any]) -> Source:
+    """Return a file's source, pinned to its machine if it has one."""
+    source: Source = _make(key, FileSource, {k: v for k, v in part.items() if k != "machine"})
+    return _at(key, Pinned, source, part["machine"]) if "machine" in part else source
 
 
 def _at(key: str, fn: Any, *args: Any, **kwargs: Any) -> Any:

@@ -14,6 +14,7 @@ from msl.cluster import Executor, open_executor
 from msl.cluster.ask import survey
 from msl.cluster.tls import Tls
 from msl.config import Config
+from msl.dealing import deal
 from msl.doctor_cluster import Finding, Level, judge
 from msl.errors import MslError, PlanError
 from msl.sources import Source
@@ -66,7 +67,7 @@ def findings_table(findings: Iterable[Finding]) -> Table:
 def _at_workers(config: Config, scheduler: str | None, tls: Tls | None) -> list[Finding]:
     """Try at the workers what a run does there before its first round."""
     try:
-        with open_executor(scheduler, 0, tls=tls) as executor:
+        with open_executor(scheduler, 0, tls=tls, patience=0) as executor:
             return [*_sources(config, executor), *_checkpoints(config, executor)]
     except Exception as error:  # what a worker cannot even unpickle has no class of ours
         return [Finding("sources", "fail", str(error), f"{_ALIKE} all")]
@@ -74,7 +75,8 @@ def _at_workers(config: Config, scheduler: str | None, tls: Tls | None) -> list[
 
 def _sources(config: Config, executor: Executor) -> list[Finding]:
     """Load one source at each worker, by the rank that a run would give it, and the held-out."""
-    asked = list(zip(config.sources(), executor.places, strict=False))
+    sources = config.sources()
+    asked = [(sources[ranks[0]], place) for place, ranks in deal(sources, executor).items()]
     if held_out := config.held_out():
         asked.append((held_out, executor.places[0]))
     told = executor.gather([executor.submit(try_load, s, at=place) for s, place in asked])

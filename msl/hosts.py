@@ -40,7 +40,10 @@ __all__ = [
     "infos_of",
     "judge",
     "load_held_out",
+    "memories_of",
+    "regrouped",
     "work",
+    "worked_before",
 ]
 
 _HALVES_ROUNDS = 20
@@ -135,6 +138,16 @@ def hold(plan: Plan, place: str, sources: Sequence[tuple[int, Source]]) -> Host:
     return Host(plan, place, data, infos)
 
 
+def regrouped(host: Host, ranks: Sequence[int], sources: Sequence[tuple[int, Source]]) -> Host:
+    """Return a host of these ranks, which are here already, and of sources that come to it."""
+    come = hold(host.plan, host.place, sources)
+    return replace(
+        host,
+        data={rank: host.data[rank] for rank in ranks} | come.data,
+        infos={rank: host.infos[rank] for rank in ranks} | come.infos,
+    )
+
+
 def infos_of(host: Host) -> dict[int, SourceInfo]:
     """Return what may be said of the host's sources."""
     return host.infos
@@ -148,6 +161,16 @@ def load_held_out(source: Source) -> Data:
 def delivery_of(worked: Worked) -> Delivery:
     """Return what goes up to where payloads meet."""
     return worked.delivery
+
+
+def memories_of(worked: Worked, ranks: Sequence[int]) -> dict[int, Kept]:
+    """Return what these sources keep, for the place to which they move."""
+    return {rank: worked.memories[rank] for rank in ranks if rank in worked.memories}
+
+
+def worked_before(memories: Sequence[dict[int, Kept]]) -> Worked:
+    """Return what sources keep that have come from several places."""
+    return Worked(Delivery((), {}, 0.0), {rank: k for one in memories for rank, k in one.items()})
 
 
 def work(

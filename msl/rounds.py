@@ -19,6 +19,7 @@ from msl.errors import PlanError, WorkerLostError
 from msl.in_time import Script, run_round_in_time
 from msl.ledger import Ledger
 from msl.meeting import Met, State
+from msl.moving import moved
 from msl.plan import Plan
 from msl.reports import Reports
 from msl.round import ahead_of, run_round, run_rounds, run_until_converged
@@ -83,7 +84,7 @@ def train(
 
     When workers die, their sources are loaded again at the places that are left and the rounds
     since the last checkpoint, or since the start, are replayed to the same bits; nothing is
-    reported twice.
+    reported twice. To workers that join, sources move with their memories, between two rounds.
 
     Where sources are weighed anew during a run (`Plan.trust_every`), a server that has converged
     has them weighed at once. If other rows are believed, or the same ones less or more, the
@@ -184,7 +185,7 @@ class _Run:
         self.script = Script.of(self.reports[done - self.first :])
         ahead, settled = 1, False
         while done < self.end and (found := self.judged(stage, standing, done, settled)):
-            stage, standing = found
+            stage, standing = self.widened(*found)
             rounds = range(done, self.pause(done, ahead))
             told, standing = self.run(stage, standing, rounds)
             ahead, settled = ahead_of(told[-1]), told[-1].converged
@@ -261,6 +262,7 @@ class _Run:
         every = self.plan.trust_every
         if every and (settled or (done > self.first and done % every == 0)):
             before, stage = stage, self.staged()
+            standing = moved(standing, before, stage)
             if done == self.known:
                 self.ledger = self.ledger.judged(done, stage.verdict, stage.infos)
             if stage.task != before.task:
@@ -269,6 +271,15 @@ class _Run:
                 standing = replace(standing, met=met)
             standing = replace(standing, flights=())
         return None if settled else (stage, standing)
+
+    def widened(self, stage: Stage, standing: Standing) -> tuple[Stage, Standing]:
+        """Take in workers that joined: some sources move there, with their memories."""
+        if not stage.executor.grow():
+            return stage, standing
+        wider = self.staged(stage.verdict, stage)
+        same_rows = self.plan.trust_every is None
+        self.ledger = self.ledger.loaded_again(wider.infos, same_rows=same_rows)
+        return wider, moved(standing, stage, wider)
 
     def pause(self, done: int, ahead: int) -> int:
         """Return the round to pause before: at each cadence's multiples, or so many ahead."""

@@ -11,6 +11,7 @@ from msl import hosts, meeting
 from msl.bounds.capacity import Capacity, Measured
 from msl.cluster.base import Executor, Handle
 from msl.codecs.none import Identity
+from msl.dealing import deal
 from msl.errors import DataError, PlanError
 from msl.meeting import Met
 from msl.plan import Plan
@@ -137,25 +138,31 @@ def set_stage(
     held_out: Source | None,
     executor: Executor,
     verdict: TrustReport | None = None,
+    before: Stage | None = None,
 ) -> Stage:
-    """Load every source at a place, by its rank in turn; ask whom to believe, if not told."""
-    places = executor.places[: len(sources)]
-    dealt = {
-        place: [(rank, sources[rank]) for rank in range(i, len(sources), len(places))]
-        for i, place in enumerate(places)
-    }
+    """Load every source at its place; ask whom to believe, if not told.
+
+    After a stage on the same executor sources stay where they are if they can: only those are
+    loaded that have to move.
+    """
+    if held_out is not None and held_out.machine is not None:
+        raise PlanError(
+            f"held-out rows are loaded where updates meet: {held_out.name!r} cannot be pinned"
+        )
+    ranks = deal(sources, executor, before.place_of if before else {})
     held = {
-        place: executor.submit(hosts.hold, plan, place, tuple(mine), at=place)
-        for place, mine in dealt.items()
+        place: _held(plan, place, mine, sources, executor, before) for place, mine in ranks.items()
     }
-    root = plan.collective.meeting_place(places)
-    judged = executor.submit(hosts.load_held_out, held_out, at=root) if held_out else None
+    root = plan.collective.meeting_place(tuple(ranks))
+    if before is not None and before.root == root:
+        judged = before.held_out
+    else:
+        judged = executor.submit(hosts.load_held_out, held_out, at=root) if held_out else None
     told = executor.gather(
-        [executor.submit(hosts.infos_of, held[place], at=place) for place in places]
+        [executor.submit(hosts.infos_of, held[place], at=place) for place in ranks]
     )
     infos = tuple(info for _, info in sorted((r, i) for one in told for r, i in one.items()))
     _check_fit(plan, infos)
-    ranks = {place: tuple(rank for rank, _ in mine) for place, mine in dealt.items()}
     where = {rank: place for place, mine in ranks.items() for rank in mine}
     sources_held = [
         Held(rank, info, held[where[rank]], where[rank]) for rank, info in enumerate(infos)
@@ -168,8 +175,25 @@ def set_stage(
         )
     if verdict is None:
         verdict = plan.trust.weigh(sources_held, executor)
-    capacity = _capacity(plan, held, infos, executor)
+    capacity = before.capacity if before else _capacity(plan, held, infos, executor)
     return Stage(plan, executor, held, ranks, infos, root, judged, verdict, capacity)
+
+
+def _held(
+    plan: Plan,
+    place: str,
+    ranks: Sequence[int],
+    sources: Sequence[Source],
+    executor: Executor,
+    before: Stage | None,
+) -> Handle:
+    """Return the loaded sources of a place; those that are there already are not sent again."""
+    there = before.ranks.get(place, ()) if before else ()
+    stay = tuple(rank for rank in ranks if rank in there)
+    come = tuple((rank, sources[rank]) for rank in ranks if rank not in there)
+    if before is None or not stay:
+        return executor.submit(hosts.hold, plan, place, come, at=place)
+    return executor.submit(hosts.regrouped, before.hosts[place], stay, come, at=place)
 
 
 def _capacity(

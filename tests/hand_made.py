@@ -70,18 +70,22 @@ def by_hand(
             )
         )  # fmt: skip
         for name, words in workers.items():
-            stack.enter_context(
-                process(
-                    folder / f"{name}.log", "dask", "worker", "--scheduler-file", str(found),
-                    "--name", name, "--nthreads", "1", "--no-nanny", "--local-directory",
-                    str(folder), *common, *words, cwd=(cwds or {}).get(name),
-                )
-            )  # fmt: skip
+            cwd = (cwds or {}).get(name)
+            stack.enter_context(join(folder, name, *tls, *words, cwd=cwd))
         _until(lambda: found.exists() and found.stat().st_size > 0, folder)
         for name in workers:
             log = folder / f"{name}.log"
             _until(lambda log=log: "Registered to:" in log.read_text(), folder)
         yield json.loads(found.read_text())["address"]
+
+
+def join(folder: Path, name: str, *words: str, cwd: Path | None = None):
+    """Run one more worker of the cluster in that folder; end it with the block."""
+    return process(
+        folder / f"{name}.log", "dask", "worker", "--scheduler-file",
+        str(folder / "scheduler.json"), "--name", name, "--nthreads", "1", "--no-nanny",
+        "--local-directory", str(folder), "--no-dashboard", *words, cwd=cwd,
+    )  # fmt: skip
 
 
 def _until(done, folder: Path) -> None:

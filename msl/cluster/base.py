@@ -1,12 +1,17 @@
 """The contract of an executor: Dask's own verbs, over places that keep what they make."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self, TypeAlias
 
-__all__ = ["Executor", "Handle", "Soonest"]
+from msl.errors import PlanError
+
+__all__ = ["PATIENCE", "Executor", "Handle", "Soonest"]
+
+PATIENCE = 60.0
+"""Seconds that a cluster is given to bring workers without which a run cannot go on."""
 
 Handle: TypeAlias = Any
 """A value, or a stand-in for a value that stays on the worker that made it."""
@@ -40,6 +45,9 @@ class Executor(ABC):
     places: tuple[str, ...]
     """Where calls can run: addresses of workers, or ``("local",)``."""
 
+    machines: Mapping[str, frozenset[str]]
+    """Of each place the names of its machine: host name, address, the worker's own name."""
+
     @abstractmethod
     def scatter(self, value: Any, at: str | None = None) -> Handle:
         """Put a value at a place (the first one by default)."""
@@ -62,6 +70,33 @@ class Executor(ABC):
         WorkerLostError
             When a place is gone; every handle of this executor is then void until `refresh`.
         """
+
+    def expect(self, n: int, machines: Mapping[str, str]) -> None:
+        """Say for how many places there is work, and wait until these machines have one.
+
+        Parameters
+        ----------
+        n : int
+            A cluster that grows by itself may get so many workers.
+        machines : mapping from str to str
+            A machine that is needed -> the name of a source that lives there.
+
+        Raises
+        ------
+        PlanError
+            When a machine has no place, after as long as the executor is patient.
+        """
+        known = {name for place in self.places for name in self.machines[place]}
+        for machine, source in machines.items():
+            if machine not in known:
+                raise PlanError(
+                    f"source {source!r} lives on machine {machine!r}, where there is no worker; "
+                    f"there are {', '.join(sorted(known))}; start one there, or correct the name"
+                )
+
+    def grow(self) -> bool:
+        """Take in places that came since, behind the others; handles stay. Whether some did."""
+        return False
 
     def split(self, n: int) -> "list[Executor]":
         """Return up to n executors with places of their own, for runs at the same time.

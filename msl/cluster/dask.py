@@ -7,18 +7,20 @@ waits. Values that a call needs from another worker go from worker to worker.
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from itertools import count
+from time import monotonic, sleep
 from typing import Any
 from uuid import uuid4
 from weakref import finalize
 
-from distributed import Client, Scheduler
+from distributed import Client
 from distributed.comm import CommClosedError
 
-from msl.cluster.base import Executor, Handle, Soonest
+from msl.cluster.base import PATIENCE, Executor, Handle, Soonest
 from msl.cluster.lane import Call, Program, Ref, close_lane, open_lane, run_program
+from msl.cluster.presence import Presence, clients_of
 from msl.errors import PlanError, WorkerLostError
 
 __all__ = ["DaskExecutor"]
@@ -27,6 +29,9 @@ __all__ = ["DaskExecutor"]
 _PATIENCE = 1.0
 # Seconds for saying goodbye to a worker that may stand still.
 _GOODBYE = 5.0
+# Seconds between two looks at which workers there are: while some are missed, and while not.
+_MISSING, _LOOK = 0.2, 2.0
+_LEAVING = "closing_gracefully"
 
 
 class Remote:
@@ -45,43 +50,92 @@ class DaskExecutor(Executor):
     client : distributed.Client
     only : sequence of str, optional
         Addresses of the workers to use, while one of them lives; all when left out.
+    at_least : int
+        Workers to begin with; later one is enough.
+    patience : float
+        Seconds to wait for workers without which there is nothing to do: `at_least`, or one on a
+        machine where a source lives.
+
+    Raises
+    ------
+    PlanError
+        When the scheduler is gone, or too few workers came.
     """
 
-    def __init__(self, client: Client, only: Sequence[str] = ()) -> None:
-        self.client, self._only = client, frozenset(only)
-        self._open()
+    def __init__(
+        self,
+        client: Client,
+        only: Sequence[str] = (),
+        *,
+        at_least: int = 1,
+        patience: float = PATIENCE,
+    ) -> None:
+        self.client, self._only, self.patience = client, frozenset(only), patience
+        self._wanted = 0 if only else at_least
+        self._host_names: dict[str, str] = {}
+        self._open(at_least)
 
-    def _open(self) -> None:
-        def clients_of(dask_scheduler: Scheduler) -> frozenset[str]:
-            return frozenset(dask_scheduler.clients)
-
-        try:
-            # A local function travels by value: a scheduler need not have msl installed.
-            clients = self.client.run_on_scheduler(clients_of)
-        except OSError as error:
-            raise PlanError(
-                f"the scheduler at {self.client.scheduler.address} is gone: {error}; start a "
-                "cluster, and the run again: it goes on from its checkpoints, if it has some"
-            ) from error
-        workers = self.client.scheduler_info(n_workers=-1)["workers"]
+    def _open(self, at_least: int) -> None:
         self.session = f"{self.client.id}/{uuid4().hex}"
         self._numbers = count()
         self._queued: dict[str, list[Call]] = defaultdict(list)
         self._released: dict[str, list[int]] = defaultdict(list)
         self._ripe: dict[str, list[int]] = defaultdict(list)
         self._sent: dict[str, asyncio.Task[list[Any]]] = {}
-        wanted = sorted(self._only & workers.keys() or workers)
-        self.places = self.client.sync(self._open_lanes, wanted, workers, clients) if wanted else ()
-        if not self.places:
+        self._presence = Presence(self.client, self.session)
+        self.places: tuple[str, ...] = ()
+        self.machines: dict[str, frozenset[str]] = {}
+        self._wait_until(lambda: len(self.places) >= at_least)
+        if (found := len(self.places)) < at_least:
+            self.close()
+            few = f"{found} of {at_least} workers" if found else "no workers"
             raise PlanError(
-                f"the cluster at {self.client.scheduler.address} has no workers; start some, "
+                f"the cluster at {self.client.scheduler.address} has {few}; start some, "
                 "or wait for them with client.wait_for_workers"
             )
 
+    def _wait_until(self, enough: Callable[[], bool], machines: Sequence[str] = ()) -> None:
+        """Take in workers that come until there are enough, or patience ends."""
+        stop = monotonic() + self.patience
+        self._join(machines)
+        while not enough() and monotonic() < stop:
+            sleep(_MISSING)
+            self._join(machines)
+
+    def _join(self, machines: Sequence[str] = ()) -> bool:
+        """Open lanes on workers that have none, also on those of machines that are not ours."""
+        self._looked = monotonic()
+        try:
+            workers = self._workers()
+            wanted = set(self._only & workers.keys() or workers)
+            wanted |= {p for p in workers if not self._names(p, workers[p]).isdisjoint(machines)}
+            new = sorted(wanted - self.machines.keys())
+            clients = clients_of(self.client) if new or not self.places else frozenset()
+        except OSError as error:
+            raise PlanError(
+                f"the scheduler at {self.client.scheduler.address} is gone: {error}; start a "
+                "cluster, and the run again: it goes on from its checkpoints, if it has some"
+            ) from error
+        opened = self.client.sync(self._open_lanes, new, workers, clients) if new else {}
+        self._host_names |= opened
+        self.machines |= {place: self._names(place, workers[place]) for place in opened}
+        self.places += tuple(sorted(opened))
+        self._presence.show(self.places, self._wanted)
+        return bool(opened)
+
+    def _workers(self) -> dict[str, Any]:
+        """Return what the scheduler knows of each worker that is not about to leave."""
+        told = self.client.sync(self.client.scheduler.identity, n_workers=-1)["workers"]
+        return {p: worker for p, worker in told.items() if worker["status"] != _LEAVING}
+
+    def _names(self, place: str, worker: Mapping[str, Any]) -> frozenset[str]:
+        names = (worker["host"], str(worker["name"]), self._host_names.get(place))
+        return frozenset(name for name in names if name)
+
     async def _open_lanes(
         self, wanted: list[str], workers: dict[str, Any], clients: frozenset[str]
-    ) -> tuple[str, ...]:
-        """Open a lane on each of these workers; return those that still live."""
+    ) -> dict[str, str]:
+        """Open a lane on each of these workers; return the host names of those that live."""
         most = max(Counter(worker["host"] for worker in workers.values()).values())
         pending = {
             place: asyncio.ensure_future(
@@ -91,22 +145,22 @@ class DaskExecutor(Executor):
             )
             for place in wanted
         }
-        opened = []
+        opened = {}
         while pending:
             await asyncio.wait(pending.values(), timeout=_PATIENCE)
             for place in [place for place, task in pending.items() if task.done()]:
-                error = pending.pop(place).result().get(place, OSError("unknown by now"))
+                reply = pending.pop(place).result().get(place, OSError("unknown by now"))
                 # The scheduler may not know yet that one is gone; all else is ours to say.
-                if isinstance(error, Exception) and not isinstance(error, OSError):
-                    raise error
-                if error is None:
-                    opened.append(place)
+                if isinstance(reply, Exception) and not isinstance(reply, OSError):
+                    raise reply
+                if isinstance(reply, str):
+                    opened[place] = reply
             if pending:
                 # It would go on knocking at a dead worker's door for half a minute.
                 known = (await self.client.scheduler.identity(n_workers=-1))["workers"]
                 for place in pending.keys() - known.keys():
                     pending.pop(place).cancel()
-        return tuple(sorted(opened))
+        return opened
 
     def scatter(self, value: Any, at: str | None = None) -> Handle:
         """Send a value to a worker with the next gather."""
@@ -209,20 +263,42 @@ class DaskExecutor(Executor):
         if gone:
             raise WorkerLostError(gone, "the scheduler no longer knows them")
 
+    def expect(self, n: int, machines: Mapping[str, str]) -> None:
+        """Ask the cluster for n workers, and wait until these machines have one."""
+        self._wanted = 0 if self._only else n
+        self._presence.show(self.places, self._wanted)
+        if missing := machines.keys() - self._known():
+            self._wait_until(lambda: missing <= self._known(), tuple(machines))
+        super().expect(n, machines)
+
+    def _known(self) -> frozenset[str]:
+        return frozenset().union(*self.machines.values())
+
+    def grow(self) -> bool:
+        """Open lanes on workers that joined; one that has workers of its own stays with them."""
+        full = len(self.places) >= self._wanted
+        return not full and monotonic() - self._looked > _LOOK and self._join()
+
     def split(self, n: int) -> list[Executor]:
         """Return executors on workers of their own."""
         n = min(n, len(self.places))
         if n <= 1:
             return [self]
-        return [DaskExecutor(self.client, self.places[i::n]) for i in range(n)]
+        found: list[Executor] = []
+        for i in range(n):
+            one = DaskExecutor(self.client, self.places[i::n], patience=self.patience)
+            one._host_names |= self._host_names
+            found.append(one)
+        return found
 
     def refresh(self) -> None:
         """Close the lanes that are left and open new ones on the workers there are now."""
         self.close()
-        self._open()
+        self._open(1)
 
     def close(self) -> None:
         """Drop this session's values on every worker that still lives."""
+        self._presence.end()
         # A scheduler that is gone has nobody to tell.
         with suppress(OSError):
             self.client.sync(self._close_lanes)

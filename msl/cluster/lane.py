@@ -11,7 +11,8 @@ from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from os import sched_getaffinity
-from threading import Lock
+from socket import gethostname
+from threading import Event, Lock
 from time import perf_counter
 from typing import Any
 
@@ -23,7 +24,7 @@ from msl.cluster.base import Soonest
 from msl.cluster.threads import limit_threads
 from msl.errors import WorkerLostError
 
-__all__ = ["Call", "Program", "Ref", "close_lane", "open_lane", "run_program"]
+__all__ = ["Call", "Program", "Ref", "close_lane", "closing_of", "open_lane", "run_program"]
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,8 @@ class Lane:
         self.futures: dict[int, Future[Any]] = {}
         self.on_the_way: dict[Ref, asyncio.Task[Any]] = {}
         self.lock = Lock()
+        self.closing = Event()
+        self.awaited: set[Future[Any]] = set()
 
     def future(self, number: int) -> "Future[Any]":
         """Return the value's future; a pull may ask before the program that makes it came."""
@@ -108,7 +111,22 @@ class Lane:
 
     def on_loop(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Run a coroutine on the worker's loop, from one of our threads."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result()
+        future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+        self.awaited.add(future)
+        try:
+            if self.closing.is_set():
+                future.cancel()
+            return future.result()
+        finally:
+            self.awaited.discard(future)
+
+    def close(self) -> None:
+        """Stop waiting for others, and take no more calls."""
+        self.closing.set()
+        for waiting in (*self.awaited, *self.on_the_way.values()):
+            waiting.cancel()
+        for thread in (self.thread, self.aside):
+            thread.shutdown(wait=False, cancel_futures=True)
 
     async def pull_all(self, refs: list[Ref]) -> list[Any]:
         """Fetch values from other workers' lanes, all at the same time."""
@@ -169,9 +187,10 @@ _lanes: dict[tuple[str, str], Lane] = {}
 
 async def open_lane(
     session: str, workers: int, clients: frozenset[str], dask_worker: Worker
-) -> None:
+) -> str:
     """Open the session's lane on this worker, one of so many that share its machine's cores.
 
+    Returns the machine's host name, which the scheduler does not know.
     Sessions of clients that are gone go now: a killed client cannot close its own.
     """
     for other, address in list(_lanes):
@@ -187,6 +206,7 @@ async def open_lane(
         return {"value": to_serialize(await asyncio.wrap_future(lane.future(number)))}
 
     dask_worker.handlers["msl_pull"] = msl_pull
+    return gethostname()
 
 
 async def run_program(session: str, program: Program, dask_worker: Worker) -> Any:
@@ -206,10 +226,17 @@ async def run_program(session: str, program: Program, dask_worker: Worker) -> An
 
 
 async def close_lane(session: str, dask_worker: Worker) -> None:
-    """Drop the session's values; calls already running end by themselves."""
+    """Drop the session's values; calls already running end by themselves.
+
+    They stop knocking at a dead worker's door: that takes half a minute, for which this process
+    could not end.
+    """
     lane = _lanes.pop((session, dask_worker.address), None)
     if lane is not None:
-        for way in lane.on_the_way.values():
-            way.cancel()
-        for thread in (lane.thread, lane.aside):
-            thread.shutdown(wait=False, cancel_futures=True)
+        lane.close()
+
+
+def closing_of(session: str, address: str) -> Event | None:
+    """Return what is set when the session's lane on this worker closes; None without a lane."""
+    lane = _lanes.get((session, address))
+    return lane.closing if lane else None

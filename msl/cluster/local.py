@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Sequence
+from socket import gethostname
 from typing import Any
 
 import numba
@@ -18,6 +19,7 @@ class LocalExecutor(Executor):
     places = ("local",)
 
     def __init__(self) -> None:
+        self.machines = {place: frozenset((gethostname(),)) for place in self.places}
         torch = sys.modules.get("torch")
         self._numba, self._torch = numba.get_num_threads(), torch and torch.get_num_threads()
         self._limits = limit_threads(numba.config.NUMBA_NUM_THREADS)

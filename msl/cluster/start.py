@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from distributed import Client, LocalCluster
 from distributed.comm import CommClosedError
 
-from msl.cluster.base import Executor
+from msl.cluster.base import PATIENCE, Executor
 from msl.cluster.dask import DaskExecutor
 from msl.cluster.local import LocalExecutor
 from msl.cluster.tls import Tls
@@ -23,6 +23,8 @@ def open_executor(
     workers: int | None = None,
     client: Client | None = None,
     tls: Tls | None = None,
+    at_least: int = 1,
+    patience: float = PATIENCE,
 ) -> Iterator[Executor]:
     """Yield an executor on a client, a running cluster, a new local cluster, or this process.
 
@@ -37,17 +39,24 @@ def open_executor(
     tls : Tls, optional
         Who we are to a running cluster, or the certificate of a new one. Left out, Dask's own
         settings say it (``distributed.comm.tls``).
+    at_least : int
+        Workers of a running cluster to wait for before anything begins.
+    patience : float
+        Seconds to wait for workers without which a run cannot go on.
 
     Raises
     ------
     PlanError
-        When the scheduler cannot be reached, or does not let us in.
+        When the scheduler cannot be reached, does not let us in, or has too few workers.
     """
     if client is not None:
-        with DaskExecutor(client) as executor:
+        with DaskExecutor(client, at_least=at_least, patience=patience) as executor:
             yield executor
     elif scheduler is not None:
-        with connect(scheduler, tls) as found, DaskExecutor(found) as executor:
+        with (
+            connect(scheduler, tls) as found,
+            DaskExecutor(found, at_least=at_least, patience=patience) as executor,
+        ):
             yield executor
     elif workers == 0:
         with LocalExecutor() as local:
@@ -62,7 +71,7 @@ def open_executor(
                 security=tls and tls.security(),
             ) as cluster,
             Client(cluster) as found,
-            DaskExecutor(found) as executor,
+            DaskExecutor(found, patience=patience) as executor,
         ):
             yield executor
 

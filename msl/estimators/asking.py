@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from msl.cluster import Executor, open_executor
+from msl.dealing import deal
 from msl.errors import DataError, SourceError, WorkerLostError
 from msl.estimators.gathering import current_client
 from msl.estimators.inputs import Raw, are_sources, is_dask, of_dask, of_sources
@@ -62,12 +63,12 @@ def ask(raws: list[Raw], k: int, client: Any) -> list[Told]:
 
 
 def _asked(away: list[tuple[int, Raw]], k: int, executor: Executor) -> dict[int, Told]:
-    """Ask sources at places in turn, and again at those that are left when one is lost."""
+    """Ask sources where they live, and again at those that are left when one is lost."""
     while True:
         asked = {}
-        for i, raw in away:
-            place = executor.places[i % len(executor.places)]
-            asked[i] = executor.submit(_told_by, raw, k, place, at=place)
+        for place, ranks in deal([raw for _, raw in away], executor).items():
+            for i, raw in (away[rank] for rank in ranks):
+                asked[i] = executor.submit(_told_by, raw, k, place, at=place)
         try:
             return dict(zip(asked, executor.gather(list(asked.values())), strict=True))
         except WorkerLostError:

@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from msl.cluster import Executor
+from msl.dealing import deal
 from msl.errors import DataError, PlanError, SourceError, WorkerLostError
 from msl.estimators.inputs import FLOATS, Raw, are_sources, is_dask, of_dask, of_rows, of_sources
 from msl.estimators.preparing import Told, survey
@@ -110,16 +111,16 @@ def survey_all(raws: Sequence[Raw], classes: bool, executor: Executor) -> list[T
     here = {i: survey(raw, classes) for i, raw in enumerate(raws) if raw.here}
     away = [(i, raw) for i, raw in enumerate(raws) if not raw.here]
     while True:
-        asked = []
-        for i, raw in away:
-            place = executor.places[i % len(executor.places)]
-            asked.append(executor.submit(_survey_at, raw, classes, place, at=place))
+        asked = {}
+        for place, ranks in deal([raw for _, raw in away], executor).items() if away else ():
+            for i, raw in (away[rank] for rank in ranks):
+                asked[i] = executor.submit(_survey_at, raw, classes, place, at=place)
         try:
-            told = executor.gather(asked)
+            told = executor.gather(list(asked.values()))
         except WorkerLostError:
             executor.refresh()
         else:
-            answers = here | {i: one for (i, _), one in zip(away, told, strict=True)}
+            answers = here | dict(zip(asked, told, strict=True))
             return [answers[i] for i in range(len(raws))]
 
 

@@ -40,6 +40,8 @@ class Raw:
         Whether the rows are in this process already.
     checked : bool
         Whether they were checked already.
+    machine : str, optional
+        Where they have to be read.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Raw:
     arguments: tuple[Any, ...] = ()
     here: bool = False
     checked: bool = False
+    machine: str | None = None
 
     def rows(self) -> RawRows:
         """Return the rows, checked.
@@ -152,7 +155,7 @@ def _name(number: int, one: Any) -> str:
 
 def _raw(name: str, one: Any) -> Raw:
     if isinstance(one, Source):
-        return Raw(name, one.load, here=isinstance(one, ArraySource))
+        return Raw(name, one.load, here=isinstance(one, ArraySource), machine=one.machine)
     if isinstance(one, Data):
         return Raw(name, _given, (one.X, one.y, one.weight), here=True)
     if isinstance(one, tuple):

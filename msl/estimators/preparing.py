@@ -5,7 +5,7 @@ they stay what they are in the units of X.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
@@ -186,6 +186,10 @@ class Prepared(Source):
     scaling: Scaling
     classes: Array | None = None
     class_weight: Array | None = None
+    machine: str | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "machine", self.raw.machine)
 
     def load(self) -> Data:
         """Return scaled rows and class numbers or scaled targets."""

@@ -12,6 +12,7 @@ from msl.sources.file import FileSource
 from msl.sources.loader import LoaderSource
 from msl.sources.partition import ByColumn, Dirichlet, FeatureShift, Iid, Partitioner, Quantity
 from msl.sources.partitioned import HeldOut, PartitionSource, held_out_split
+from msl.sources.pinned import Pinned
 from msl.sources.pooled import PooledSource
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "LoaderSource",
     "PartitionSource",
     "Partitioner",
+    "Pinned",
     "PooledSource",
     "Quantity",
     "Source",

@@ -21,6 +21,8 @@ class Source(ABC):
     """
 
     name: str
+    machine: str | None = None
+    """Where it has to be loaded, see `Pinned`; anywhere when None."""
 
     @abstractmethod
     def load(self) -> Data:

@@ -12,7 +12,7 @@ __all__ = ["CorruptedSource"]
 
 @dataclass(frozen=True)
 class CorruptedSource(Source):
-    """Wraps a source and keeps its name: nothing but its rows gives it away.
+    """Wraps a source and keeps its name and machine: nothing but its rows gives it away.
 
     Parameters
     ----------
@@ -28,9 +28,11 @@ class CorruptedSource(Source):
     attack: DataAttack
     n_classes: int
     name: str = field(init=False)
+    machine: str | None = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", self.source.name)
+        object.__setattr__(self, "machine", self.source.machine)
 
     def load(self) -> Data:
         """Return the inner rows, corrupted.

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from msl.errors import PlanError
 from msl.sources.base import Source, check_data, is_sparse
 from msl.types import Data
 
@@ -18,6 +19,14 @@ class PooledSource(Source):
 
     sources: tuple[Source, ...]
     name: str = "pooled"
+
+    def __post_init__(self) -> None:
+        for source in self.sources:
+            if source.machine is not None:
+                raise PlanError(
+                    f"source {source.name!r} lives on {source.machine!r}: its rows cannot be "
+                    "brought together with others"
+                )
 
     def load(self) -> Data:
         """Return the rows of all sources, in their order; sparse when those of one source are."""

@@ -5,10 +5,11 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from distributed import LocalCluster
 from herd import Herd, sessions, started, strike
 from job import drive, run_file, undisturbed
 from tasks import blob, blobs, held_out, plan
@@ -16,7 +17,7 @@ from tasks import blob, blobs, held_out, plan
 from msl.cluster import DaskExecutor, LocalExecutor, open_executor
 from msl.errors import PlanError
 from msl.rounds import Result, train
-from msl.sources import LoaderSource
+from msl.sources import LoaderSource, Pinned, Source
 
 ROUNDS = 600
 
@@ -28,14 +29,19 @@ def herd(tmp_path: Path) -> Iterator[Herd]:
         yield found
 
 
-def run(herd: Herd, act: Callable[[], None], sources: list[LoaderSource] | None = None) -> Result:
+def run(
+    herd: Herd,
+    act: Callable[[], None],
+    sources: Sequence[Source] | None = None,
+    patience: float = 60,
+) -> Result:
     """Train, with something that happens after round 100; the driver is a client of its own."""
 
     def on_report(report) -> None:
         if report.round == 100:
             act()
 
-    with open_executor(herd.address) as executor:
+    with open_executor(herd.address, patience=patience) as executor:
         return train(
             plan(rounds=ROUNDS), sources or blobs(), executor, held_out=held_out(),
             on_report=on_report,
@@ -58,7 +64,7 @@ def test_the_last_worker_is_missed(herd: Herd) -> None:
             herd.leave(name)
 
     with pytest.raises(PlanError, match="has no workers; start some"):
-        run(herd, both_die)
+        run(herd, both_die, patience=2)
 
 
 def test_a_second_worker_dies_while_the_run_recovers(herd: Herd) -> None:
@@ -85,6 +91,13 @@ def test_a_worker_that_stands_still_is_waited_for(herd: Herd) -> None:
     assert time.monotonic() - start > 4
 
 
+def test_the_last_worker_comes_back_with_its_nanny(herd: Herd) -> None:
+    herd.leave("worker-1")
+    while len(herd.workers()) > 1:
+        time.sleep(0.05)
+    assert run(herd, lambda: herd.process("worker-0").kill()).params.tobytes() == calm()
+
+
 def test_a_worker_that_joins_late_is_used_after_the_next_loss(herd: Herd) -> None:
     def one_comes_one_goes() -> None:
         late = herd.join()
@@ -97,6 +110,99 @@ def test_a_worker_that_joins_late_is_used_after_the_next_loss(herd: Herd) -> Non
     result = run(herd, one_comes_one_goes)
     assert result.params.tobytes() == calm()
     assert addresses[0] in {info.place for info in result.sources}
+
+
+def read(rank: int, folder: str):
+    """Rows, and one more line in the file of the process that read them."""
+    with (Path(folder) / f"read-by-{os.getpid()}").open("a") as out:
+        out.write(f"{rank}\n")
+    return blob(rank)
+
+
+def readers(folder: Path) -> list[tuple[str, ...]]:
+    return [tuple(file.read_text().split()) for file in sorted(folder.glob("read-by-*"))]
+
+
+def test_a_worker_that_joins_late_gets_some_sources_and_their_memories(
+    herd: Herd, tmp_path: Path
+) -> None:
+    sources = [LoaderSource(f"site-{r}", read, (r, str(tmp_path))) for r in range(7)]
+
+    def one_comes() -> None:
+        herd.join()
+        herd.wait(3)
+        time.sleep(2)  # as long as a run does not look
+
+    result = run(herd, one_comes, sources)
+    assert result.params.tobytes() == calm()
+    assert {info.place for info in result.sources} == set(herd.workers().values())
+    # One of seven moved, and was loaded where it went; the others stayed as they were.
+    assert sorted(map(len, readers(tmp_path))) == [1, 3, 4]
+
+
+def test_a_worker_is_retired_by_the_user(herd: Herd) -> None:
+    def retire() -> None:
+        herd.client.retire_workers([herd.workers()["worker-0"]])
+
+    result = run(herd, retire)
+    assert result.params.tobytes() == calm()
+    assert {info.place for info in result.sources} <= set(herd.workers().values())
+
+
+def test_a_pinned_source_waits_for_its_machine_to_come_back(herd: Herd, tmp_path: Path) -> None:
+    sources: list[Source] = [LoaderSource(f"site-{r}", read, (r, str(tmp_path))) for r in range(7)]
+    sources[3] = Pinned(sources[3], "worker-1")
+    victim = herd.process("worker-1").pid
+    result = run(herd, lambda: os.kill(victim, signal.SIGKILL), sources)
+    assert result.params.tobytes() == calm()
+    assert result.sources[3].place == herd.workers()["worker-1"]
+    assert sum("3" in ranks for ranks in readers(tmp_path)) == 2
+    stayed = tmp_path / f"read-by-{herd.process('worker-0').pid}"
+    assert "3" not in stayed.read_text().split()
+
+
+def test_an_adaptive_cluster_of_somebody_else_gives_its_workers_and_keeps_them() -> None:
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:
+        cluster.adapt(minimum=1, maximum=3, interval="200ms")
+        known: list[set[str]] = []
+        with open_executor(cluster.scheduler_address, at_least=3) as executor:
+            result = train(
+                plan(rounds=ROUNDS), blobs(), executor, held_out=held_out(),
+                on_report=lambda _: known.append(set(cluster.scheduler.workers)),
+            )  # fmt: skip
+        assert len(known[0]) == 3
+        assert all(one == known[0] for one in known)
+        assert {info.place for info in result.sources} == known[0]
+        until(lambda: len(cluster.scheduler.workers) == 1)
+    assert result.params.tobytes() == calm()
+
+
+def test_a_cluster_is_scaled_down_and_up_by_the_user() -> None:
+    with LocalCluster(n_workers=3, threads_per_worker=1, dashboard_address=None) as cluster:
+        workers = cluster.scheduler.workers
+
+        def on_report(report) -> None:
+            if report.round == 100:
+                cluster.scale(1)
+            elif report.round == 300:
+                until(lambda: len(workers) == 1)
+                cluster.scale(2)
+                until(lambda: len(workers) == 2)
+                time.sleep(2)  # as long as a run does not look
+
+        with open_executor(cluster.scheduler_address) as executor:
+            result = train(
+                plan(rounds=ROUNDS), blobs(), executor, held_out=held_out(), on_report=on_report
+            )
+        assert result.params.tobytes() == calm()
+        assert {info.place for info in result.sources} == set(workers)
+
+
+def until(true: Callable[[], bool]) -> None:
+    stop = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < stop
+        time.sleep(0.05)
 
 
 def growing(rank: int, folder: str):

@@ -185,6 +185,8 @@ class Config(_Strict):
     def sources(self) -> list[Source]:
         """Return the recipes of the sources, honest ones."""
         data = self.data
+        if data.machines and data.loader is None:
+            raise PlanError("data.machines: of a loader's sources; a file has its own machine")
         if data.dataset is not None:
             n = data.sources or 1
             dealer = _make("data.partition", sources_family.make, data.partition)

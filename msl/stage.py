@@ -188,7 +188,7 @@ def _held(
     before: Stage | None,
 ) -> Handle:
     """Return the loaded sources of a place; those that are there already are not sent again."""
-    there = before.ranks.get(place, ()) if before else ()
+    there = frozenset(before.ranks.get(place, ())) if before else frozenset()
     stay = tuple(rank for rank in ranks if rank in there)
     come = tuple((rank, sources[rank]) for rank in ranks if rank not in there)
     if before is None or not stay:

@@ -55,6 +55,29 @@ def test_only_as_many_sources_move_as_have_to() -> None:
     assert 7 in after["a"]
 
 
+class Growing(LocalExecutor):
+    """A place more at each look, up to three."""
+
+    places = ("a",)
+
+    def grow(self) -> bool:
+        if len(self.places) == 3:
+            return False
+        self.places += ("abc"[len(self.places)],)
+        return True
+
+
+@pytest.mark.parametrize("changes", [{}, {"trust_every": 2}, {"per_round": 3, "corrupted": ()}])
+def test_memories_follow_sources_that_move(changes) -> None:
+    whole = plan(**{"rounds": 5, "corrupted": (), "attack": None} | changes)
+    with LocalExecutor() as one, Growing() as three:
+        still = train(whole, blobs(), one, held_out=held_out())
+        moved = train(whole, blobs(), three, held_out=held_out(), watch=lambda *_: False)
+    assert moved.params.tobytes() == still.params.tobytes()
+    assert {info.place for info in moved.sources} == {"a", "b", "c"}
+    assert [info.digest for info in moved.sources] == [info.digest for info in still.sources]
+
+
 def test_what_lives_on_a_machine_is_brought_nowhere_else() -> None:
     rows = ArraySource("s", *blob(0))
     pinned = Pinned(rows, "north")
@@ -81,6 +104,8 @@ def test_a_file_says_where_it_lies_and_a_loader_where_its_sources_do() -> None:
     load = {"loader": "tasks:blob", "sources": 2, "machines": ["north", "south"]}
     found = load_config({"data": load, **shape}).sources()
     assert [source.machine for source in found] == ["north", "south"]
+    with pytest.raises(PlanError, match="a file has its own machine"):
+        load_config({"data": {"files": files, "machines": ["north", "south"]}, **shape})
     with pytest.raises(PlanError, match=r"data\.machines: one for each of 3 sources, got 2"):
         load_config({"data": {**load, "sources": 3}, **shape})
 

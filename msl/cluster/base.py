@@ -86,7 +86,7 @@ class Executor(ABC):
         PlanError
             When a machine has no place, after as long as the executor is patient.
         """
-        known = {name for place in self.places for name in self.machines[place]}
+        known = {name for names in self.machines.values() for name in names}
         for machine, source in machines.items():
             if machine not in known:
                 raise PlanError(

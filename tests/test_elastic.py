@@ -12,6 +12,7 @@ from distributed import Client, LocalCluster
 from hand_made import by_hand, join
 from tasks import blob, blobs, held_out, plan
 
+from msl import MultiSourceClassifier
 from msl.cluster import DaskExecutor, LocalExecutor
 from msl.config import load_config
 from msl.dealing import deal
@@ -91,6 +92,8 @@ def test_what_lives_on_a_machine_is_brought_nowhere_else() -> None:
             train(plan(rounds=1, corrupted=(), attack=None), [pinned], here)
         with pytest.raises(PlanError, match="'s' cannot be pinned"):
             train(plan(rounds=1), blobs(), here, held_out=Pinned(rows, home))
+        with pytest.raises(PlanError, match="source 'site-0' lives on machine 'north'"):
+            MultiSourceClassifier(rounds=1).fit([Pinned(s, "north") for s in blobs(2)])
         moved = [*blobs(6), Pinned(blobs(7)[6], home)]
         found = train(plan(rounds=2), moved, here).params
         assert found.tobytes() == train(plan(rounds=2), blobs(), here).params.tobytes()

@@ -35,7 +35,7 @@ from msl.doctor import diagnose, findings_table
 from msl.errors import MslError, PlanError
 from msl.outcome import Outcome
 from msl.parts import summary
-from msl.progress import Progress, ranking_of, table_of, trust_of
+from msl.progress import Progress, ranking_of, stragglers_of, table_of, trust_of
 from msl.tracking import flush
 
 __all__ = ["app", "main"]
@@ -93,6 +93,8 @@ def run(
             )
     if config.held_out() is not None:
         console.print(table_of([Outcome.of(config.name, result.reports)]))
+    if stragglers := stragglers_of(result.ledger):
+        console.print(stragglers)
     _where(console, config)
 
 

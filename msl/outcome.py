@@ -48,7 +48,7 @@ class Outcome:
             loss=seen[-1].loss or 0.0,
             bytes_up_per_round=0.0 if baseline else up / len(reports),
             bytes_total=0 if baseline else reports[-1].bytes_total,
-            ratio=1.0 if baseline else sum(r.bytes_up_dense for r in reports) / up,
+            ratio=1.0 if baseline else sum(r.bytes_up_dense for r in reports) / max(up, 1),
             seconds=float(clock[-1]),
             rounds=tuple(r.round for r in seen),
             accuracies=tuple(r.accuracy or 0.0 for r in seen),

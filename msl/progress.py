@@ -14,7 +14,9 @@ from msl.outcome import Outcome
 from msl.ranking import Rank
 from msl.types import Report
 
-__all__ = ["Progress", "ranking_of", "table_of", "trust_of"]
+__all__ = ["Progress", "ranking_of", "stragglers_of", "table_of", "trust_of"]
+
+_STRAGGLERS = 10
 
 
 class Progress:
@@ -65,8 +67,11 @@ def _seen(report: Report) -> str:
     seen = [f"{report.bytes_total / 1e3:,.0f} kB"]
     if report.loss is not None and report.accuracy is not None:
         seen = [f"loss {report.loss:.3f}", f"accuracy {report.accuracy:.3f}", *seen]
-    if report.dropped:
-        seen.append(f"{len(report.dropped)} dropped")
+    late = len(report.late or ())
+    if late:
+        seen.append(f"{late} late")
+    if len(report.dropped) > late:
+        seen.append(f"{len(report.dropped) - late} dropped")
     return "  ".join(seen)
 
 
@@ -98,6 +103,22 @@ def ranking_of(ranks: Sequence[Rank]) -> Table:
         table.add_column(column, justify="right" if right else "left")
     for r in ranks:
         table.add_row(r.name, f"{r.worst:.3f}", f"{r.deviation:.3f}", f"{r.mean:.3f}", r.where)
+    return table
+
+
+def stragglers_of(ledger: Ledger) -> Table | None:
+    """Return the sources that were late most often, ten at most; None when nobody was."""
+    late = [(drops.late, rank) for rank, drops in ledger.dropped.items() if drops.late]
+    if not late:
+        return None
+    shown = sorted(late, key=lambda found: (-found[0], found[1]))[:_STRAGGLERS]
+    table = Table(title=f"who was late ({len(late)} of {len(ledger.sources)} sources)")
+    for column in ("source", "place", "late", "used", "last seen late"):
+        table.add_column(column, justify="left" if column in ("source", "place") else "right")
+    for times, rank in shown:
+        info, heard = ledger.sources[rank], int(ledger.heard_in[rank])
+        row = (info.name, info.place, str(times), str(heard), str(ledger.dropped[rank].round))
+        table.add_row(*row)
     return table
 
 

@@ -273,8 +273,11 @@ class _Run:
         return None if settled else (stage, standing)
 
     def widened(self, stage: Stage, standing: Standing) -> tuple[Stage, Standing]:
-        """Take in workers that joined: some sources move there, with their memories."""
-        if not stage.executor.grow():
+        """Take in workers that joined: some sources move there, with their memories.
+
+        Not while somebody is at work for a round that is over.
+        """
+        if standing.flights or not stage.executor.grow():
             return stage, standing
         wider = self.staged(stage.verdict, stage)
         same_rows = self.plan.trust_every is None

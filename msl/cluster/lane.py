@@ -123,8 +123,10 @@ class Lane:
     def close(self) -> None:
         """Stop waiting for others, and take no more calls."""
         self.closing.set()
-        for waiting in (*self.awaited, *self.on_the_way.values()):
-            waiting.cancel()
+        for future in tuple(self.awaited):
+            future.cancel()
+        for way in self.on_the_way.values():
+            way.cancel()
         for thread in (self.thread, self.aside):
             thread.shutdown(wait=False, cancel_futures=True)
 

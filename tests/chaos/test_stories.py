@@ -98,6 +98,29 @@ def test_the_last_worker_comes_back_with_its_nanny(herd: Herd) -> None:
     assert run(herd, lambda: herd.process("worker-0").kill()).params.tobytes() == calm()
 
 
+def test_with_a_deadline_nobody_waits_for_a_worker_that_stands_still(herd: Herd) -> None:
+    a_plan = plan(
+        rounds=60, waiting=Deadline(0.5, quorum=3), corrupted=(), attack=None, on_failure="drop"
+    )
+    asleep, told = herd.process("worker-1"), []
+
+    def on_report(report) -> None:
+        if report.round == 5:
+            asleep.suspend()
+            threading.Timer(6, asleep.resume).start()
+        told.append(report)
+
+    with open_executor(herd.address) as executor:
+        result = train(a_plan, blobs(), executor, held_out=held_out(), on_report=on_report)
+    late = [report for report in result.reports if report.late]
+    there = {info.place for rank, info in enumerate(result.sources) if rank in late[0].late}
+    assert there == {herd.workers()["worker-1"]}
+    # Not in step with the one that sleeps, which takes part again when it is awake.
+    assert len(late) == 1
+    assert max(report.seconds["round"] for report in told[6:]) < 5
+    assert len(result.reports[-1].participants) == 7
+
+
 def test_a_worker_that_joins_late_is_used_after_the_next_loss(herd: Herd) -> None:
     def one_comes_one_goes() -> None:
         late = herd.join()

@@ -5,6 +5,7 @@ that leave a host are payloads (to the meeting host), the model (from it) and re
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from time import perf_counter
@@ -135,7 +136,21 @@ def hold(plan: Plan, place: str, sources: Sequence[tuple[int, Source]]) -> Host:
         except Exception as error:
             raise SourceError(source.name, -1, place, str(error)) from error
         infos[rank] = info_of(source.name, data[rank], place)
-    return Host(plan, place, data, infos)
+    host = Host(plan, place, data, infos)
+    if plan.waiting.limit is not None and data:
+        _warm_up(host, next(iter(data)))
+    return host
+
+
+def _warm_up(host: Host, rank: int) -> None:
+    """Compile what a round needs, on two rows: it takes longer than many a deadline."""
+    plan, data = host.plan, host.data[rank]
+    weight = None if data.weight is None else data.weight[:2]
+    few = replace(host, data={rank: Data(data.X[:2], data.y[:2], weight)})
+    params = plan.model.init(derive(plan.seed, "init"))
+    # What is wrong with a source is said in the rounds, by the plan's policy.
+    with suppress(Exception):
+        _contribute(few, plan.algorithm.solver(plan.model), plan.wire, params, {}, 0, rank)
 
 
 def regrouped(host: Host, ranks: Sequence[int], sources: Sequence[tuple[int, Source]]) -> Host:

@@ -18,11 +18,15 @@ numbers = st.sampled_from([-np.inf, -1.0, 0.0, 1.0, 3e38, np.inf]) | st.floats(
 )
 
 
-@given(st.data(), st.integers(1, 12), st.integers(1, 40))
+# A few pairs only: a network is compiled for each. test_network.py proves those of 1..12 rows.
+PAIRS = [(1, 0), (2, 0), (5, 1), (8, 2), (12, 3)]
+
+
+@given(st.data(), st.sampled_from(PAIRS), st.integers(1, 40))
 @settings(deadline=None, max_examples=60)
-def test_equal_the_oracles(data, n, d):
+def test_equal_the_oracles(data, pair, d):
+    n, f = pair
     rows = data.draw(arrays(np.float32, (n, d), elements=numbers))
-    f = data.draw(st.integers(0, (n - 1) // 2))
     assert_array_equal(median(rows), oracles.median(rows))
     assert_array_equal(trimmed_mean(rows, f), oracles.trimmed_mean(rows, f))
 

@@ -4,8 +4,6 @@ import re
 import subprocess
 import sys
 
-import mlflow.cli
-import mlflow.environment_variables
 import pytest
 import yaml
 from conftest import ROOT
@@ -48,6 +46,10 @@ def test_an_entry_point_can_start(name: str) -> None:
 
 
 def test_mlflow_knows_every_setting_of_the_server() -> None:
+    # Seconds of imports that only this test needs.
+    import mlflow.cli
+    import mlflow.environment_variables
+
     settings = dotenv_values(FOLDER / "server.env")
     known = {option.envvar for option in mlflow.cli.server.params}
     known |= set(dir(mlflow.environment_variables))

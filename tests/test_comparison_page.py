@@ -235,9 +235,9 @@ def test_a_model_that_diverged_leaves_the_page_readable():
 def test_728_cells_of_500_rounds_make_a_page_one_can_mail():
     large = comparison((), file="configs/robust_grid.yaml", rounds=500)
     assert len(large.outcomes) == 728 + 3
-    start = time.perf_counter()
+    start = time.thread_time()  # others may use the machine
     text = page(large, COMMAND)
-    assert time.perf_counter() - start < 5
+    assert time.thread_time() - start < 5
     assert len(text) < 6e6
     read = Reader(text)
     assert len(read.data["cells"]) == 728

@@ -225,8 +225,8 @@ def test_pictures_are_quick_and_leave_no_global_state():
     ):
         took = []
         for _ in range(3):
-            start = time.perf_counter()
+            start = time.thread_time()  # others may use the machine
             make()
-            took.append(time.perf_counter() - start)
+            took.append(time.thread_time() - start)
         assert min(took) < 0.3
     assert Gcf.get_all_fig_managers() == []

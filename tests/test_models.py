@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from names import same_everywhere
 from numpy.typing import NDArray
 from torch import nn
 
@@ -30,9 +31,9 @@ SAMPLES: list[tuple[Model, int]] = [
     (TorchModel(nn.Linear, (P, 4)), 4),
     (Mlp(n_features=P, n_classes=4, hidden=(7,)), 4),
 ]
-every = pytest.mark.parametrize(("model", "classes"), SAMPLES, ids=repr)
+every = pytest.mark.parametrize(("model", "classes"), SAMPLES, ids=same_everywhere)
 softmaxes = pytest.mark.parametrize(
-    ("model", "classes"), [s for s in SAMPLES if isinstance(s[0], Softmax)], ids=repr
+    ("model", "classes"), [s for s in SAMPLES if isinstance(s[0], Softmax)], ids=same_everywhere
 )
 Array = NDArray[np.float32]
 
@@ -82,7 +83,7 @@ def test_every_member_has_a_sample() -> None:
     assert all(MODELS[model.name] is type(model) for model, _ in SAMPLES)
 
 
-@pytest.mark.parametrize("model", [model for model, _ in SAMPLES], ids=repr)
+@pytest.mark.parametrize("model", [model for model, _ in SAMPLES], ids=same_everywhere)
 def test_travels_and_starts_from_its_key(model: Model) -> None:
     copy = pickle.loads(pickle.dumps(model))
     assert copy == model
@@ -93,7 +94,9 @@ def test_travels_and_starts_from_its_key(model: Model) -> None:
     np.testing.assert_array_equal(start, copy.init(7))
 
 
-@pytest.mark.parametrize("model", [s[0] for s in SAMPLES if isinstance(s[0], TorchModel)], ids=repr)
+@pytest.mark.parametrize(
+    "model", [s[0] for s in SAMPLES if isinstance(s[0], TorchModel)], ids=same_everywhere
+)
 def test_another_key_gives_another_start(model: TorchModel) -> None:
     before = torch.random.get_rng_state()
     assert (model.init(7) != model.init(8)).all()

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from names import same_everywhere
 from scipy.stats import norm
 from test_weighting import held as held_rows
 
@@ -231,7 +232,7 @@ def test_good_sources_are_kept():
         PacFilter(policy="quantile", clean=4),
         PacFilter(policy="quantile", protocol="losses", learner=least_squares),
     ],
-    ids=repr,
+    ids=same_everywhere,
 )
 def test_sources_that_lie_are_left_out(rule, name):
     sets = [draw(i, 300) for i in range(7)]

@@ -19,8 +19,10 @@ export PYTHONDONTWRITEBYTECODE :=
 run: .venv/ready
 	$(BIN)/msl compare configs/quickstart.yaml
 
+# Two processes share the files. Compilers, imports and simulators fill one core each; clusters
+# and servers wait.
 test: .venv/ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # A comparison over HTTP, with sqlite and with PostgreSQL behind the server; clusters that speak
 # TLS, and the doctor on them.

@@ -23,7 +23,6 @@ from tasks import (
 
 from msl import codecs
 from msl.aggregators import (
-    AGGREGATORS,
     CenteredClipping,
     Krum,
     Mean,
@@ -32,7 +31,6 @@ from msl.aggregators import (
     TrimmedMean,
     Zeno,
 )
-from msl.aggregators import make as make_aggregator
 from msl.algorithms import FedAvg, FedSgd, Lbfgs
 from msl.attacks import ATTACKS, Gaussian, LabelFlip, Nan, SignFlip
 from msl.attacks import make as make_attack
@@ -59,19 +57,6 @@ def bits(result):
 def local(a_plan, sources=None):
     with LocalExecutor() as executor:
         return train(a_plan, sources or blobs(), executor, held_out=held_out())
-
-
-@pytest.mark.parametrize("name", list(AGGREGATORS))
-def test_in_process_one_worker_and_two_workers_give_the_same_bits(name, cluster):
-    a_plan = plan(aggregator=make_aggregator(name, **NEEDED.get(name, {})), trusted=20)
-    alone = local(a_plan)
-    with DaskExecutor(cluster) as executor:
-        two = train(a_plan, blobs(), executor, held_out=held_out())
-        executor.places = executor.places[:1]
-        one = train(a_plan, blobs(), executor, held_out=held_out())
-    assert bits(alone) == bits(one) == bits(two)
-    assert [r.loss for r in alone.reports] == [r.loss for r in two.reports]
-    assert [r.bytes_total for r in alone.reports] == [r.bytes_total for r in two.reports]
 
 
 def test_same_seed_same_bits_other_seed_other_bits():

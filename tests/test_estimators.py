@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from sklearn.base import BaseEstimator, clone
 from sklearn.callback import ProgressBar, ScoringMonitor
-from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_wine
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_iris, load_wine
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.linear_model import (
     HuberRegressor,
@@ -34,6 +34,7 @@ from msl.algorithms import FedAvg
 from msl.codecs import ErrorFeedback, MaxMin, TopK
 from msl.estimators import MultiSourceClassifier, MultiSourceRegressor
 from msl.models import Linear, Softmax
+from msl.waiting import Deadline
 
 Array = NDArray[Any]
 LOADERS = {"breast_cancer": load_breast_cancer, "digits": load_digits, "wine": load_wine}
@@ -532,3 +533,15 @@ def test_without_a_penalty_the_optimum_is_least_squares() -> None:
 def test_sources_that_do_not_fit_the_rows_are_refused() -> None:
     with pytest.raises(ValueError, match=r"sources must have shape \(4,\).*\(3,\)"):
         MultiSourceClassifier().fit(np.eye(4), [0, 1, 0, 1], sources=[1, 2, 3])
+
+
+def test_few_sources_are_drawn_and_the_slow_are_not_waited_for():
+    X, y = load_iris(return_X_y=True)
+    clf = MultiSourceClassifier(
+        algorithm="fedavg", per_round=3, sampler="cyclic", waiting=Deadline(60), rounds=4
+    )
+    clf.fit(X, y, sources=np.arange(150) % 6)
+    assert clf.history_["round/participants"].tolist() == [3] * 4
+    assert clf.history_["round/late"].tolist() == [0] * 4
+    assert clf.ledger_.table()["rounds"].tolist() == [2] * 6
+    assert clf.set_params(waiting__seconds=5).waiting == Deadline(5)

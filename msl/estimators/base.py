@@ -40,6 +40,9 @@ class MultiSource(CallbackSupportMixin, WithBooks, WithParts):  # type: ignore[m
 
     aggregator: Any
     codec: Any
+    per_round: int | None
+    sampler: Any
+    waiting: Any
     algorithm: Any
     trust: Any
     rounds: int
@@ -245,6 +248,9 @@ class MultiSource(CallbackSupportMixin, WithBooks, WithParts):  # type: ignore[m
             part_of("codec", self.codec),
             trust=part_of("trust", self.trust),
             rounds=rounds,
+            per_round=self.per_round,
+            sampler=part_of("sampler", self.sampler),
+            waiting=part_of("waiting", self.waiting),
             seed=self._seed(),
             n_classes=len(self.classes_) if self._classifies else None,
         )

@@ -18,8 +18,10 @@ from msl.estimators.linear import LinearMultiSource
 from msl.estimators.preparing import Told
 from msl.models import Linear, Softmax
 from msl.models.penalty import L2
+from msl.samplers.base import Sampler
 from msl.trust.base import TrustRule
 from msl.types import Vector
+from msl.waiting.base import Waiting
 
 __all__ = ["MultiSourceClassifier"]
 
@@ -62,6 +64,12 @@ class MultiSourceClassifier(ClassifierMixin, LinearMultiSource):  # type: ignore
         Whom to believe, before the first round; see ``msl list trust``.
     rounds : int, default=500
         Exchanges, at most.
+    per_round : int, optional
+        Sources drawn per round; all of them when left out.
+    sampler : str or Sampler, default="uniform"
+        How they are drawn; see ``msl list samplers``.
+    waiting : str or Waiting, default="everyone"
+        For whom a round waits: ``Deadline(30)`` leaves out who is slower; see ``msl list waiting``.
     tol : float, default=1e-5
         Done when the gradient is this fraction of the longest so far; and the least improvement
         of the score that early stopping waits for.
@@ -135,6 +143,9 @@ class MultiSourceClassifier(ClassifierMixin, LinearMultiSource):  # type: ignore
         algorithm: str | Algorithm = "lbfgs",
         trust: str | TrustRule = "all",
         rounds: int = 500,
+        per_round: int | None = None,
+        sampler: str | Sampler = "uniform",
+        waiting: str | Waiting = "everyone",
         tol: float = 1e-5,
         C: float = 1.0,
         class_weight: Any = None,
@@ -153,6 +164,9 @@ class MultiSourceClassifier(ClassifierMixin, LinearMultiSource):  # type: ignore
         self.algorithm = algorithm
         self.trust = trust
         self.rounds = rounds
+        self.per_round = per_round
+        self.sampler = sampler
+        self.waiting = waiting
         self.tol = tol
         self.C = C
         self.class_weight = class_weight

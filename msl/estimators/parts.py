@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from sklearn.base import BaseEstimator
 
-from msl import aggregators, algorithms, codecs, trust
+from msl import aggregators, algorithms, codecs, samplers, trust, waiting
 from msl.errors import MslError, PlanError
 from msl.parts import accepted
 
@@ -21,6 +21,8 @@ MAKERS: Mapping[str, Callable[..., Any]] = {
     "codec": codecs.make,
     "algorithm": algorithms.make,
     "trust": trust.make,
+    "sampler": samplers.make,
+    "waiting": waiting.make,
 }
 
 

@@ -16,8 +16,10 @@ from msl.estimators.linear import LinearMultiSource
 from msl.estimators.preparing import Scaling, Told
 from msl.models import Linear
 from msl.models.penalty import L2
+from msl.samplers.base import Sampler
 from msl.trust.base import TrustRule
 from msl.types import Vector
+from msl.waiting.base import Waiting
 
 __all__ = ["MultiSourceRegressor"]
 
@@ -61,6 +63,12 @@ class MultiSourceRegressor(RegressorMixin, LinearMultiSource):  # type: ignore[m
         Whom to believe, before the first round; see ``msl list trust``.
     rounds : int, default=500
         Exchanges, at most.
+    per_round : int, optional
+        Sources drawn per round; all of them when left out.
+    sampler : str or Sampler, default="uniform"
+        How they are drawn; see ``msl list samplers``.
+    waiting : str or Waiting, default="everyone"
+        For whom a round waits: ``Deadline(30)`` leaves out who is slower; see ``msl list waiting``.
     tol : float, default=1e-5
         Done when the gradient is this fraction of the longest so far; and the least improvement
         of the score that early stopping waits for.
@@ -132,6 +140,9 @@ class MultiSourceRegressor(RegressorMixin, LinearMultiSource):  # type: ignore[m
         algorithm: str | Algorithm = "lbfgs",
         trust: str | TrustRule = "all",
         rounds: int = 500,
+        per_round: int | None = None,
+        sampler: str | Sampler = "uniform",
+        waiting: str | Waiting = "everyone",
         tol: float = 1e-5,
         alpha: float = 1.0,
         early_stopping: bool = False,
@@ -151,6 +162,9 @@ class MultiSourceRegressor(RegressorMixin, LinearMultiSource):  # type: ignore[m
         self.algorithm = algorithm
         self.trust = trust
         self.rounds = rounds
+        self.per_round = per_round
+        self.sampler = sampler
+        self.waiting = waiting
         self.tol = tol
         self.alpha = alpha
         self.early_stopping = early_stopping

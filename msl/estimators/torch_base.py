@@ -21,8 +21,10 @@ from msl.estimators.torch_module import factory_of
 from msl.models.torch import TorchModel
 from msl.plan import Plan
 from msl.rounds import Start
+from msl.samplers.base import Sampler
 from msl.trust.base import TrustRule
 from msl.types import Vector
+from msl.waiting.base import Waiting
 
 __all__ = ["TorchMultiSource"]
 
@@ -45,6 +47,9 @@ class TorchMultiSource(MultiSource):
         algorithm: str | Algorithm = "fedavg",
         trust: str | TrustRule = "all",
         rounds: int = 50,
+        per_round: int | None = None,
+        sampler: str | Sampler = "uniform",
+        waiting: str | Waiting = "everyone",
         tol: float = 1e-4,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
@@ -66,6 +71,9 @@ class TorchMultiSource(MultiSource):
         self.algorithm = algorithm
         self.trust = trust
         self.rounds = rounds
+        self.per_round = per_round
+        self.sampler = sampler
+        self.waiting = waiting
         self.tol = tol
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction

@@ -50,6 +50,12 @@ class MultiSourceTorchClassifier(ClassifierMixin, TorchMultiSource):  # type: ig
         Whom to believe, before the first round.
     rounds : int, default=50
         Exchanges, at most.
+    per_round : int, optional
+        Sources drawn per round; all of them when left out.
+    sampler : str or Sampler, default="uniform"
+        How they are drawn; see ``msl list samplers``.
+    waiting : str or Waiting, default="everyone"
+        For whom a round waits: ``Deadline(30)`` leaves out who is slower; see ``msl list waiting``.
     tol : float, default=1e-4
         The least improvement of the score that early stopping waits for.
     early_stopping : bool, default=False
@@ -140,7 +146,7 @@ class MultiSourceTorchRegressor(RegressorMixin, TorchMultiSource):  # type: igno
         As in `MultiSourceTorchClassifier`.
     early_stopping, validation_fraction, validation, n_iter_no_change, warm_start
         As there; the score is R2.
-    n_sources, client, random_state, **module_arguments
+    per_round, sampler, waiting, n_sources, client, random_state, **module_arguments
         As there.
 
     Examples

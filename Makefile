@@ -1,5 +1,5 @@
-# make run | test | test-server | test-ui | check | bench: each builds .venv first when it is
-# missing or out of date.
+# make run | test | test-server | test-ui | check | bench | bench-peers: each builds .venv first
+# when it is missing or out of date.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := $(CURDIR)/.venv/bin
 # What `make bench` measures: rounds, kernels, codecs, accuracy, aggregators, tracking or all.
@@ -14,7 +14,7 @@ export NUMBA_CACHE_DIR := $(CURDIR)/.cache/numba/$(KEY)
 # machine forbids writing it (many container images do), every process would compile again.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run test test-server test-ui check bench chaos lock clean clean-clone
+.PHONY: run test test-server test-ui check bench bench-peers chaos lock clean clean-clone
 
 run: .venv/ready
 	$(BIN)/msl compare configs/quickstart.yaml
@@ -41,7 +41,10 @@ check: .venv/ready
 	$(BIN)/mypy
 
 bench: .venv/ready
-	$(BIN)/python -m msl_pipelines.bench $(PART)
+	PEERS=$(CURDIR)/.venv/bench $(BIN)/python -m msl_pipelines.bench $(PART)
+
+# Flower and pfl, for `make bench PART=rounds` (2 GB): it leaves them out until then.
+bench-peers: .venv/bench/ready
 
 # Runs under random kills, stops and restarts on a local cluster: docs/faults.md.
 chaos: .venv/ready
@@ -56,6 +59,13 @@ chaos: .venv/ready
 # What only these two tests and a shared server need.
 .venv/server .venv/ui: .venv/%: .venv/ready
 	$(BIN)/python -m pip install -qq --no-compile -c constraints.txt -e '.[$*]'
+	touch $@
+
+# They pin older releases than constraints.txt has: of that, only what does the arithmetic holds.
+.venv/bench/ready: pyproject.toml constraints.txt | .venv/ready
+	$(PYTHON) -m venv .venv/bench
+	grep -E '^(numpy|torch)==' constraints.txt > .venv/bench/constraints.txt
+	.venv/bench/bin/python -m pip install -qq --no-compile -c .venv/bench/constraints.txt -e '.[bench]'
 	touch $@
 
 # Pin what is installed now. The local label must go: torch==2.13.0+cpu matches no public wheel.

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from msl.algorithms.base import LocalSolver
 from msl.attacks.base import DataAttack
 from msl.attempt import Attempt, Attempts, LateError
+from msl.batch import Task, contribute_each, is_small
 from msl.codecs import bundle
 from msl.codecs.base import Codec
 from msl.codecs.payload import Payload
@@ -203,8 +204,10 @@ def work(
     solver, memories = plan.algorithm.solver(plan.model), before.memories if before else {}
     solve: Callable[[int], tuple[Sent, Kept]]
     solve = partial(_contribute, host, solver, codec, params, memories, round)
-    attempts = None
-    if limit is not None:
+    attempts, ready = None, {}
+    if limit is None:
+        ready = _contribute_each(host, solver, codec, params, memories, ranks, round)
+    else:
         attempts = Attempts(solve, ranks, before.hanging if before else {}, round, limit)
         solve = attempts.outcome
     sent: list[Sent] = []
@@ -213,7 +216,7 @@ def work(
     late: list[int] = []
     for rank in ranks:
         try:
-            contribution, kept[rank] = solve(rank)
+            contribution, kept[rank] = ready.get(rank) or solve(rank)
         except LateError as error:
             late.append(rank)
             dropped[rank] = str(error)
@@ -228,6 +231,35 @@ def work(
     return Worked(delivery, memories | kept, attempts.hanging if attempts else {})
 
 
+def _contribute_each(
+    host: Host,
+    solver: LocalSolver,
+    codec: Codec,
+    params: Vector,
+    memories: Mapping[int, Kept],
+    ranks: Sequence[int],
+    round: int,
+) -> dict[int, tuple[Sent, Kept]]:
+    """Return what `_contribute` does of small sources, by rank, without those where it raises."""
+    tasks = [
+        Task(rank, host.data[rank], kept.solving, kept.coding, round - kept.round)
+        for rank in ranks
+        if is_small(host.infos[rank])
+        for kept in [memories.get(rank) or _kept_first(solver, codec, params, round)]
+    ]
+    return {
+        rank: (Sent(rank, payload, update.weight, update.loss), Kept(solving, coding, round))
+        for rank, update, solving, payload, coding in contribute_each(
+            host.plan.seed, solver, codec, params, tasks, round
+        )
+    }
+
+
+def _kept_first(solver: LocalSolver, codec: Codec, params: Vector, round: int) -> Kept:
+    """Return what a source keeps before it is drawn for the first time."""
+    return Kept(solver.init(len(params)), codec.init(len(params)), round - 1)
+
+
 def _contribute(
     host: Host,
     solver: LocalSolver,
@@ -238,9 +270,8 @@ def _contribute(
     rank: int,
 ) -> tuple[Sent, Kept]:
     """Return one source's payload, and what it keeps."""
-    seed, kept = host.plan.seed, memories.get(rank)
-    if kept is None:
-        kept = Kept(solver.init(len(params)), codec.init(len(params)), round - 1)
+    kept = memories.get(rank) or _kept_first(solver, codec, params, round)
+    seed = host.plan.seed
     key = derive(seed, round, rank, "solve")
     update, solving = solver.solve(params, host.data[rank], kept.solving, key, round)
     payload, coding = codec.encode(

@@ -6,6 +6,7 @@ import numpy as np
 from codec_samples import SAMPLES
 
 from msl.codecs import bundle
+from msl.codecs.none import Identity
 from msl.codecs.payload import Payload
 from msl.hosts import Delivery, Sent
 
@@ -49,3 +50,14 @@ def test_a_delivery_is_one_buffer() -> None:
     for found, wanted in zip(again.sent, sent, strict=True):
         assert (found.rank, found.weight, found.loss) == (wanted.rank, wanted.weight, wanted.loss)
         check(found.payload, wanted.payload)
+
+
+def test_rows_of_one_block_travel_without_a_copy() -> None:
+    block = np.arange(12, dtype=np.float32).reshape(3, 4)
+    sent = Identity().encode_each(list(block), [None] * 3, [0] * 3)
+    payloads = [one[0] for one in sent if one is not None]
+    assert np.shares_memory(bundle.pack(payloads)[1], block)
+    for chosen in ([0, 1, 2], [0, 1], [1, 0, 2], [0, 0, 2]):
+        packed = bundle.pack([payloads[at] for at in chosen])
+        found = [payload.decode() for payload in bundle.unpack(*packed)]
+        np.testing.assert_array_equal(found, block[chosen])

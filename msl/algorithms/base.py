@@ -1,6 +1,7 @@
 """The contracts of an algorithm: what a source does with the model, and what the server does."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -23,7 +24,31 @@ class LocalSolver(ABC):
     def solve(
         self, params: Vector, source: Data, memory: Memory, key: int, round: int
     ) -> tuple[Update, Memory]:
-        """Return what this source wants to send, and its memory; `params` is left unchanged."""
+        """Return what this source wants to send, and its memory; `params` is left unchanged.
+
+        The vector of the update is handed over: nothing may write to it again.
+        """
+
+    def solve_each(
+        self,
+        params: Vector,
+        sources: Sequence[Data],
+        memories: Sequence[Memory],
+        keys: Sequence[int],
+        round: int,
+    ) -> list[tuple[Update, Memory] | None]:
+        """Return what `solve` returns at each of many sources, to the bit; None where it raises.
+
+        None also stands for a source that is better solved by itself. A solver may know how to
+        work at many small sources at once; this one goes by turns.
+        """
+        found: list[tuple[Update, Memory] | None] = []
+        for source, memory, key in zip(sources, memories, keys, strict=True):
+            try:
+                found.append(self.solve(params, source, memory, key, round))
+            except Exception:  # whoever asks for that source alone hears why
+                found.append(None)
+        return found
 
 
 class ServerRule(ABC):

@@ -1,5 +1,6 @@
 """Federated averaging: several local steps, then one exchange (McMahan et al., AISTATS 2017)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import cos, pi
 from numbers import Integral
@@ -9,8 +10,8 @@ import numpy as np
 
 from msl.algorithms.base import Algorithm, LocalSolver, ServerRule, Step
 from msl.errors import DataError, PlanError
-from msl.models.base import Model
-from msl.random import generator
+from msl.models.base import Model, Run
+from msl.random import generator, generators
 from msl.types import Data, Memory, Update, Vector
 
 __all__ = ["FedAvg"]
@@ -19,6 +20,8 @@ __all__ = ["FedAvg"]
 LOSS_ROWS = 1024
 # Rows of the epochs that go into one call: their order is drawn before.
 CALL_ROWS = 1 << 16
+# Rows of all steps up to which a source joins others in a call: beyond, its own costs little.
+JOINT_ROWS = 1 << 12
 
 
 def loss_of(model: Model, params: Vector, source: Data) -> float:
@@ -73,24 +76,64 @@ class LocalSgd(LocalSolver):
         DataError
             When the local parameters are no longer finite.
         """
-        settings, model, source = self.settings, self.model, present(source)
-        m = len(source)
-        batch = min(settings.batch or m, m)
-        epoch = -(-m // batch)
-        draw, left = generator(key), settings.steps or settings.epochs * epoch
+        model, source = self.model, present(source)
+        draw, left = generator(key), self._steps(len(source))
         local, loss, shown = params, 0.0, LOSS_ROWS
         while left > 0:
-            passes = min(-(-left // epoch), -(-CALL_ROWS // m))
-            order = np.concatenate([draw.permutation(m) for _ in range(passes)])
-            steps = min(left, passes * epoch)
+            order, batch, steps = self._run(draw, len(source), left)
             local, told = model.local_sgd(
-                local, source, order, batch=batch, steps=steps, rate=settings.rate(round),
+                local, source, order, batch=batch, steps=steps, rate=self.settings.rate(round),
                 shown=shown,
             )  # fmt: skip
             left, loss, shown = left - steps, loss + told, 0
         if not np.isfinite(local).all():
             raise DataError("local training diverged: lower the algorithm's lr")
         return Update(local - params, rows_of(source), loss), memory
+
+    @np.errstate(over="ignore", invalid="ignore")
+    def solve_each(
+        self,
+        params: Vector,
+        sources: Sequence[Data],
+        memories: Sequence[Memory],
+        keys: Sequence[int],
+        round: int,
+    ) -> list[tuple[Update, Memory] | None]:
+        """Return what `solve` does; the model is asked once for all small sources."""
+        runs = {
+            at: self._run(draw, len(source), self._steps(len(source)))
+            for at, (source, draw) in enumerate(zip(sources, generators(keys), strict=True))
+            if self._is_small(source)
+        }
+        moved = self.model.local_sgd_each(
+            params, [sources[at] for at in runs], list(runs.values()),
+            rate=self.settings.rate(round), shown=LOSS_ROWS,
+        )  # fmt: skip
+        found: list[tuple[Update, Memory] | None] = [None] * len(sources)
+        for at, made in zip(runs, moved, strict=True):
+            if made is not None:
+                found[at] = Update(made[0], rows_of(sources[at]), made[1]), memories[at]
+        return found
+
+    def _is_small(self, source: Data) -> bool:
+        """Whether the steps are few and short, on rows that all weigh something."""
+        m = len(source)
+        few = self._steps(m) * min(self.settings.batch or m, m) <= JOINT_ROWS
+        return few and (source.weight is None or bool(source.weight.all()))
+
+    def _steps(self, m: int) -> int:
+        """Return the steps of a round on m rows."""
+        settings = self.settings
+        return settings.steps or settings.epochs * -(-m // min(settings.batch or m, m))
+
+    def _run(self, draw: np.random.Generator, m: int, left: int) -> Run:
+        """Return the next steps on m rows, at most `left`, and no more than one call takes."""
+        batch = min(self.settings.batch or m, m)
+        epoch = -(-m // batch)
+        passes = min(-(-left // epoch), -(-CALL_ROWS // m))
+        orders = [draw.permutation(m) for _ in range(passes)]
+        order = orders[0] if passes == 1 else np.concatenate(orders)
+        return Run(order, batch, min(left, passes * epoch))
 
 
 @dataclass(frozen=True)

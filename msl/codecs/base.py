@@ -1,6 +1,7 @@
 """The contract of a codec: a vector becomes a payload of exactly known size, and comes back."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
@@ -92,6 +93,21 @@ class Codec(ABC):
         DataError
             When the vector is not 1-D or holds NaN or Inf; names the first index.
         """
+
+    def encode_each(
+        self, vectors: Sequence[Vector], memories: Sequence[Memory], keys: Sequence[int]
+    ) -> list[tuple[Payload, Memory] | None]:
+        """Return what `encode` returns for each of many vectors; None where it raises.
+
+        The vectors are handed over: a payload may hold one as it is.
+        """
+        found: list[tuple[Payload, Memory] | None] = []
+        for vector, memory, key in zip(vectors, memories, keys, strict=True):
+            try:
+                found.append(self.encode(vector, memory, key=key))
+            except Exception:  # whoever encodes that vector alone hears why
+                found.append(None)
+        return found
 
     @abstractmethod
     def decode(

@@ -30,7 +30,26 @@ def pack(payloads: Sequence[Payload]) -> tuple[list[Head], NDArray[np.uint8]]:
             parts.append(buffer.reshape(-1).view(np.uint8))
             if odd := buffer.nbytes % 8:
                 parts.append(_PADDING[odd:])
-    return heads, np.concatenate(parts)
+    return heads, _joined(parts)
+
+
+def _joined(parts: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """Return parts one after another: without a copy where they are all of one block, in order."""
+    whole = parts[1].base if len(parts) > 1 else None
+    if (
+        type(whole) is np.ndarray
+        and whole.flags.c_contiguous
+        and whole.nbytes == sum(part.nbytes for part in parts)
+        and all(part.base is whole for part in parts[1:])
+    ):
+        at = whole.ctypes.data
+        for part in parts[1:]:
+            if part.ctypes.data != at:
+                break
+            at += part.nbytes
+        else:
+            return whole.reshape(-1).view(np.uint8)
+    return np.concatenate(parts)
 
 
 def unpack(heads: Sequence[Head], blob: NDArray[np.uint8]) -> list[Payload]:

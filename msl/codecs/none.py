@@ -1,5 +1,6 @@
 """No compression: float32 as it is."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -46,6 +47,16 @@ class Identity(Codec):
         vector = check_vector(vector)
         refuse_non_finite(vector)
         return Payload(self, len(vector), (vector.copy(),)), None
+
+    def encode_each(
+        self, vectors: Sequence[Vector], memories: Sequence[Memory], keys: Sequence[int]
+    ) -> list[tuple[Payload, Memory] | None]:
+        """Return payloads that hold the vectors themselves; None for NaN or Inf."""
+        whole = [check_vector(vector) for vector in vectors]
+        return [
+            (Payload(self, len(vector), (vector,)), None) if np.isfinite(vector).all() else None
+            for vector in whole
+        ]
 
     def decode(
         self, payload: Payload, *, reference: Vector | None = None, out: Vector | None = None

@@ -1,14 +1,23 @@
 """The contract of a model: losses and gradients of one flat parameter vector."""
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from msl.types import Data, Layout, Vector
 
-__all__ = ["Model"]
+__all__ = ["Model", "Run"]
+
+
+class Run(NamedTuple):
+    """The mini-batches of one source: `order`, `batch` and `steps` of `Model.local_sgd`."""
+
+    order: NDArray[np.int64]
+    batch: int
+    steps: int
 
 
 class Model(ABC):
@@ -80,6 +89,33 @@ class Model(ABC):
             return local, 0.0
         weight = None if source.weight is None else source.weight[:shown]
         return local, self.loss(params, source.X[:shown], source.y[:shown], weight)
+
+    def local_sgd_each(
+        self,
+        params: Vector,
+        sources: Sequence[Data],
+        runs: Sequence[Run],
+        *,
+        rate: float,
+        shown: int,
+    ) -> list[tuple[Vector, float] | None]:
+        """Return by how much `local_sgd` moves `params`, and their loss, at each of many sources.
+
+        They equal those of `local_sgd` to the bit, whatever the other sources are. None stands
+        for a source where it raises, or ends in numbers that are not finite. A model may know a
+        faster way; this one goes by turns.
+        """
+        found: list[tuple[Vector, float] | None] = []
+        for source, (order, batch, steps) in zip(sources, runs, strict=True):
+            try:
+                local, loss = self.local_sgd(
+                    params, source, order, batch=batch, steps=steps, rate=rate, shown=shown
+                )
+            except Exception:  # whoever asks for that source alone hears why
+                found.append(None)
+            else:
+                found.append((local - params, loss) if np.isfinite(local).all() else None)
+        return found
 
     @abstractmethod
     def predict(self, params: Vector, X: NDArray[Any]) -> NDArray[Any]:

@@ -1,5 +1,6 @@
 """Multinomial logistic regression with its closed-form gradient."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any, ClassVar
@@ -8,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msl.errors import DataError, PlanError
-from msl.models.base import Model
+from msl.models.base import Model, Run
 from msl.models.penalty import L2, check_l2, penalty
 from msl.types import Data, Layout, Vector
 from msl_kernels.softmax import cross_entropy, residual
-from msl_kernels.softmax_sgd import softmax_sgd
+from msl_kernels.softmax_sgd import softmax_sgd, softmax_sgd_each
 
 __all__ = ["Softmax"]
 
@@ -146,12 +147,56 @@ class Softmax(Model):
             steps=steps,
             rate=rate,
             weight=source.weight,
-            l2=np.broadcast_to(self._l2, self.n_features) if self.l2 else None,
+            l2=self._factors,
             shown=min(shown, len(source)),
         )
         if shown and self.l2:
             loss += penalty(self.l2, self._l2, self._parts(params)[0])
         return local, loss
+
+    def local_sgd_each(
+        self,
+        params: Vector,
+        sources: Sequence[Data],
+        runs: Sequence[Run],
+        *,
+        rate: float,
+        shown: int,
+    ) -> list[tuple[Vector, float] | None]:
+        """Return where SGD leads from `params` and their losses, in one call for all sources."""
+        plain = [
+            run.batch < _LARGE and self._plain(source)
+            for source, run in zip(sources, runs, strict=True)
+        ]
+        if not sources or not all(plain):
+            return super().local_sgd_each(params, sources, runs, rate=rate, shown=shown)
+        tasks = [
+            (source.X, source.y, source.weight, *run, min(shown, len(source)))
+            for source, run in zip(sources, runs, strict=True)
+        ]
+        moved, losses, fine = softmax_sgd_each(params, tasks, rate=rate, l2=self._factors)
+        decay = penalty(self.l2, self._l2, self._parts(params)[0]) if shown and self.l2 else 0.0
+        return [
+            (vector, loss + decay) if ok else None
+            for vector, loss, ok in zip(moved, losses.tolist(), fine.tolist(), strict=True)
+        ]
+
+    @property
+    def _factors(self) -> NDArray[np.float32] | None:
+        """The penalty of each feature."""
+        return np.broadcast_to(self._l2, self.n_features) if self.l2 else None
+
+    def _plain(self, source: Data) -> bool:
+        """Whether the kernel can read the rows where they lie."""
+        X: Any = source.X
+        arrays = [(X, np.float32), (source.y, np.int64)]
+        if source.weight is not None:
+            arrays.append((source.weight, np.float32))
+        return (
+            type(X) is np.ndarray
+            and X.shape == (len(source), self.n_features)
+            and all(array.dtype == kind and array.flags.c_contiguous for array, kind in arrays)
+        )
 
     def predict(self, params: Vector, X: NDArray[Any]) -> NDArray[np.int64]:
         """Return class numbers; ties go to the lower one."""

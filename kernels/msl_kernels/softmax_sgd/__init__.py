@@ -1,10 +1,12 @@
-"""Mini-batch SGD of multinomial logistic regression, all its steps in one call.
+"""Mini-batch SGD of multinomial logistic regression: all steps of many small sources in one call.
 
 A local step of federated learning works on ten rows or so: there the calls of an array library
 cost several times the arithmetic. CPU only; the steps of one source are done one after another,
-so neither the number of threads nor the company of other sources changes a bit.
+and each source begins anew, so neither the number of threads nor the company of other sources
+changes a bit. While one source is at work, the rows of the next are brought near.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,9 +14,20 @@ from numpy.typing import NDArray
 
 from msl_kernels.softmax_sgd.cpu import descend
 
-__all__ = ["softmax_sgd"]
+__all__ = ["Task", "softmax_sgd", "softmax_sgd_each"]
 
 _NONE = np.empty(0, np.float32)
+
+Task = tuple[
+    NDArray[np.float32],
+    NDArray[np.int64],
+    NDArray[np.float32] | None,
+    NDArray[np.int64],
+    int,
+    int,
+    int,
+]
+"""X, y, weight and order of a source, then batch, steps and shown, as `softmax_sgd` has them."""
 
 
 def softmax_sgd(
@@ -54,16 +67,76 @@ def softmax_sgd(
     shown : int
         Rows, the first ones, on which the loss is stated, at most m; it is 0 on none.
     """
-    local = np.empty_like(params)
-    share = _NONE if weight is None else weight
+    task = (X, y, weight, order, batch, steps, shown)
+    found, losses, _ = _descend(params, [task], rate, l2, moved=False)
+    return found[0], float(losses[0])
+
+
+def softmax_sgd_each(
+    params: NDArray[np.float32],
+    tasks: Sequence[Task],
+    *,
+    rate: float,
+    l2: NDArray[np.float32] | None = None,
+) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.bool_]]:
+    """Return by how much some steps of each source move the parameters, the losses, and who failed.
+
+    Parameters
+    ----------
+    params, rate, l2
+        As in `softmax_sgd`, the same for all.
+    tasks : sequence of n tasks
+        The other arguments of `softmax_sgd`; labels are checked here.
+
+    Returns
+    -------
+    moved : ndarray of shape (n, C * p + C)
+        Parameters after minus before: the difference of what `softmax_sgd` returns, to the bit.
+    losses : ndarray of shape (n,)
+    fine : ndarray of shape (n,)
+        False where a label is out of range or a number of `moved` is not finite; such a row, and
+        its loss, mean nothing.
+    """
+    return _descend(params, tasks, rate, l2, moved=True)
+
+
+def _descend(
+    params: NDArray[np.float32],
+    tasks: Sequence[Task],
+    rate: float,
+    l2: NDArray[np.float32] | None,
+    *,
+    moved: bool,
+) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.bool_]]:
+    """Hand the kernel addresses: the tasks keep the arrays alive."""
+    facts = np.array(
+        [
+            (_at(X), _at(y), 0 if weight is None else _at(weight), _at(order), len(y), *counts)
+            for X, y, weight, order, *counts in tasks
+        ],
+        np.int64,
+    )
     decay = _NONE if l2 is None else (1 - rate * l2.astype(np.float64)).astype(np.float32)
-    arrays = (_read(one) for one in (params, X, y, share, order))
-    loss = descend(*arrays, batch, steps, -float(rate), decay, shown, local)
-    return local, loss
+    found = np.empty((len(tasks), len(params)), np.float32)
+    losses, fine = np.empty(len(tasks)), np.empty(len(tasks), np.bool_)
+    descend(
+        _at(params),
+        len(params),
+        facts,
+        np.arange(max(task[-1] for task in tasks)),
+        max(task[-3] for task in tasks),
+        tasks[0][0].shape[1],
+        -float(rate),
+        decay,
+        moved,
+        found,
+        losses,
+        fine,
+    )
+    return found, losses, fine
 
 
-def _read(array: NDArray[Any]) -> NDArray[Any]:
-    """Return a read-only view: rows may be either, and each would be compiled for itself."""
-    view = array.view()
-    view.flags.writeable = False
-    return view
+def _at(array: NDArray[Any]) -> int:
+    # Also of read-only arrays: each kind would be compiled for itself.
+    address: int = array.__array_interface__["data"][0]
+    return address

@@ -40,7 +40,8 @@ def derive(key: int, *words: int | str) -> int:
     >>> derive(7, 3, "encode") == derive(7, "encode", 3)
     False
     """
-    return _derive(key, (_number(word) for word in words))
+    found: int = _derive(key, (_number(word) for word in words))
+    return found
 
 
 def derive_each(

@@ -2,7 +2,8 @@
 # when it is missing or out of date.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := $(CURDIR)/.venv/bin
-# What `make bench` measures: rounds, kernels, codecs, accuracy, aggregators, tracking or all.
+# What `make bench` measures: rounds, kernels, codecs, accuracy, aggregators, tracking, estimators,
+# large_models or all.
 PART ?= all
 # How long `make chaos` storms; SEED=n repeats the faults of a storm.
 MINUTES ?= 30

@@ -44,6 +44,7 @@ __all__ = [
     "load_held_out",
     "memories_of",
     "regrouped",
+    "staying",
     "work",
     "worked_before",
 ]
@@ -82,7 +83,7 @@ class Delivery:
     late: tuple[int, ...] = ()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Travel as a whole: one buffer, however many sources."""
+        """Travel as a whole: one buffer, however many sources, beside those that are large."""
         told = [(s.rank, s.weight, s.loss) for s in self.sent]
         packed = bundle.pack([s.payload for s in self.sent])
         return _delivered, (told, *packed, self.dropped, self.seconds, self.late)
@@ -92,12 +93,13 @@ def _delivered(
     told: list[tuple[int, float, float]],
     heads: list[bundle.Head],
     blob: NDArray[np.uint8],
+    large: list[NDArray[Any]],
     dropped: dict[int, str],
     seconds: float,
     late: tuple[int, ...],
 ) -> Delivery:
     """Return the delivery that was packed."""
-    payloads = bundle.unpack(heads, blob)
+    payloads = bundle.unpack(heads, blob, large)
     sent = tuple(
         Sent(rank, payload, weight, loss)
         for (rank, weight, loss), payload in zip(told, payloads, strict=True)
@@ -189,6 +191,11 @@ def worked_before(memories: Sequence[dict[int, Kept]]) -> Worked:
     return Worked(Delivery((), {}, 0.0), {rank: k for one in memories for rank, k in one.items()})
 
 
+def staying(worked: Worked) -> Worked:
+    """Return what the next round needs, so that payloads go when they have met."""
+    return replace(worked, delivery=Delivery((), {}, worked.delivery.seconds))
+
+
 def work(
     host: Host,
     before: Worked | None,
@@ -199,8 +206,7 @@ def work(
 ) -> Worked:
     """Solve and encode for the chosen sources of this host; those not ready in time are late."""
     start = perf_counter()
-    plan, codec, params = host.plan, host.plan.wire, model.decode()
-    params.flags.writeable = False
+    plan, codec, params = host.plan, host.plan.wire, model.view()
     solver, memories = plan.algorithm.solver(plan.model), before.memories if before else {}
     solve: Callable[[int], tuple[Sent, Kept]]
     solve = partial(_contribute, host, solver, codec, params, memories, round)
@@ -274,6 +280,8 @@ def _contribute(
     seed = host.plan.seed
     key = derive(seed, round, rank, "solve")
     update, solving = solver.solve(params, host.data[rank], kept.solving, key, round)
+    # Told, it is the round's: a codec that sends it as it is need not copy it.
+    update.vector.flags.writeable = False
     payload, coding = codec.encode(
         update.vector,
         codec.carry(kept.coding, age=round - kept.round),

@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from msl.aggregators.base import finite_rows
 from msl.attacks.base import Attack, DataAttack, Scene
+from msl.blocks import block_of, distance, finite_payloads, reduce_blocks
 from msl.codecs.none import Identity
 from msl.codecs.parts import Parts, bits_of_blocks
 from msl.codecs.pass_through import PassThrough
 from msl.codecs.payload import Payload
 from msl.errors import DataError, PayloadError, PlanError
+from msl.finite import finite_rows, first_non_finite
 from msl.hosts import Delivery, Host, Sent, judge
 from msl.plan import Plan
 from msl.random import derive
@@ -62,7 +63,7 @@ def begin(plan: Plan, n: int) -> Met:
     if isinstance(plan.attack, Attack):
         attack = plan.attack.init(len(plan.corrupted), len(params))
     state = State(params, server, memory, 0, attack=attack)
-    return Met(state, Identity().encode(params)[0], None)
+    return Met(state, Identity().lend(params), None)
 
 
 def model_of(met: Met) -> Payload:
@@ -106,9 +107,9 @@ def meet(
         heard, came = heard.unused(), came.unused()
     trusted, held_out = _split(held_out, plan.trusted)
     params, server, aggregated = _step(plan, state, heard, counts, trusted)
-    if not np.isfinite(params).all():
+    if first_non_finite(params) >= 0:
         raise DataError(f"the model is no longer finite after round {round}; lower the lr")
-    model = Identity().encode(params)[0]
+    model = Identity().lend(params)
     met = perf_counter() - start
     converged = plan.algorithm.server().converged(server)
     last = converged or round == plan.rounds - 1
@@ -131,7 +132,7 @@ def meet(
         bytes_down=down,
         bytes_up_dense=heard.up_dense,
         bytes_total=total,
-        step_norm=float(np.linalg.norm((params - state.params).astype(np.float64))),
+        step_norm=distance(params, state.params),
         seconds={
             "solve": max((d.seconds for d in came.deliveries), default=0.0),
             "meet": met,
@@ -151,9 +152,13 @@ def meet(
 
 @dataclass(frozen=True)
 class _Heard:
-    """What came in: the rows that may be aggregated and whose they are, and what the wire took."""
+    """What came in: the rows that may be aggregated and whose they are, and what the wire took.
+
+    Rows of a large model may not be decoded yet: there are none, and the block to do it in.
+    """
 
     rows: Rows
+    block: int | None
     sent: tuple[Sent, ...]
     dropped: dict[int, str]
     up: int
@@ -172,19 +177,26 @@ def _hear(plan: Plan, state: State, came: Came, round: int) -> _Heard:
     sent = sorted((s for d in came.deliveries for s in d.sent), key=lambda s: s.rank)
     dropped = {rank: why for d in came.deliveries for rank, why in d.dropped.items()}
     dropped |= came.late
-    rows = np.empty((len(sent), len(state.params)), np.float32)
-    for row, s in zip(rows, sent, strict=True):
-        _decode(s, row, round)
-    attack = _attack(plan, rows, [s.rank for s in sent], state.attack, round)
-    for row, s in zip(rows, sent, strict=True):
-        if age := came.ages.get(s.rank, 0):
-            row *= np.float32(plan.waiting.share(age))
-    up, up_dense = sum(s.payload.nbytes for s in sent) + came.spare, rows.nbytes
-    finite = finite_rows(rows)
+    payloads, size, attack = [s.payload for s in sent], len(state.params), state.attack
+    changed = isinstance(plan.attack, Attack) or any(came.ages.values())
+    block = None if changed else block_of(plan.aggregator, payloads, size)
+    if block is None:
+        rows = np.empty((len(sent), size), np.float32)
+        for row, s in zip(rows, sent, strict=True):
+            _decode(s, row, round)
+        attack = _attack(plan, rows, [s.rank for s in sent], attack, round)
+        for row, s in zip(rows, sent, strict=True):
+            if age := came.ages.get(s.rank, 0):
+                row *= np.float32(plan.waiting.share(age))
+        finite = finite_rows(rows)
+    else:
+        rows, finite = np.empty((0, size), np.float32), finite_payloads(payloads, block)
+    up, up_dense = sum(p.nbytes for p in payloads) + came.spare, 4 * size * len(sent)
     if not finite.all() and not plan.aggregator.per_source:
         dropped |= {s.rank: "sent NaN or Inf" for s, ok in zip(sent, finite, strict=True) if not ok}
-        rows, sent = rows[finite], [s for s, ok in zip(sent, finite, strict=True) if ok]
-    return _Heard(rows, tuple(sent), dropped, up, up_dense, attack)
+        rows = rows[finite] if block is None else rows
+        sent = [s for s, ok in zip(sent, finite, strict=True) if ok]
+    return _Heard(rows, block, tuple(sent), dropped, up, up_dense, attack)
 
 
 def _step(
@@ -212,7 +224,10 @@ def _aggregate(
         )
     rows, weights = heard.rows, _weights(plan, heard.sent, counts)
     if not aggregator.per_source:
-        aggregator.check(len(rows))
+        aggregator.check(len(heard.sent))
+    if heard.block is not None:
+        return reduce_blocks(aggregator, [s.payload for s in heard.sent], weights, heard.block)
+    if not aggregator.per_source:
         return aggregator.aggregate(rows, weights, state.memory)
     # A source that is missing keeps its place: a row without numbers, which is not heard.
     ranks = [s.rank for s in heard.sent]

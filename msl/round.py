@@ -93,8 +93,9 @@ def queue_round(stage: Stage, before: Standing, round: int) -> Standing:
     worked, deliveries = dict(before.worked), []
     for place, mine in choose(stage, round).items():
         host, memories = stage.hosts[place], before.worked.get(place)
-        worked[place] = submit(hosts.work, host, memories, model, mine, round, at=place)
-        deliveries.append(submit(hosts.delivery_of, worked[place], at=place))
+        done = submit(hosts.work, host, memories, model, mine, round, at=place)
+        deliveries.append(submit(hosts.delivery_of, done, at=place))
+        worked[place] = submit(hosts.staying, done, at=place)
     host, counts, rows = stage.hosts[root], stage.counts, stage.held_out
     met = submit(meeting.meet, host, before.met, deliveries, counts, rows, round, at=root)
     return Standing(met, worked)

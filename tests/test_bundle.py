@@ -1,12 +1,11 @@
-"""What a host sends travels as one run of bytes, and arrives as it was."""
+"""What a host sends travels as one run of bytes, beside what is large, and arrives as it was."""
 
 import pickle
 
 import numpy as np
 from codec_samples import SAMPLES
 
-from msl.codecs import bundle
-from msl.codecs.none import Identity
+from msl.codecs import Identity, MaxMin, bundle
 from msl.codecs.payload import Payload
 from msl.hosts import Delivery, Sent
 
@@ -61,3 +60,23 @@ def test_rows_of_one_block_travel_without_a_copy() -> None:
         packed = bundle.pack([payloads[at] for at in chosen])
         found = [payload.decode() for payload in bundle.unpack(*packed)]
         np.testing.assert_array_equal(found, block[chosen])
+
+
+def test_large_buffers_are_not_joined() -> None:
+    large = np.arange(bundle.LARGE // 4, dtype=np.float32)
+    before = [
+        Identity().encode(large)[0],
+        MaxMin(bits=8).encode(np.tile(large, 4))[0],
+        *payloads(),
+    ]
+    heads, blob, alone = bundle.pack(before)
+    assert [buffer is kept for buffer, kept in zip(alone, _large(before), strict=True)] == [
+        True
+    ] * 2
+    assert blob.nbytes < bundle.LARGE
+    for found, wanted in zip(bundle.unpack(heads, blob, alone), before, strict=True):
+        check(found, wanted)
+
+
+def _large(found: list[Payload]) -> list[np.ndarray]:
+    return [b for payload in found for b in payload.buffers if b.nbytes >= bundle.LARGE]

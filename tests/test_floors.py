@@ -11,12 +11,12 @@ ROOTS = {"msl": ROOT, "msl_kernels": ROOT / "kernels", "msl_pipelines": ROOT / "
 
 FLOORS = [
     "msl_kernels",
-    "msl.errors msl.random msl.types msl.parts msl.cluster",
+    "msl.errors msl.random msl.types msl.parts msl.finite msl.cluster",
     "msl.models msl.codecs msl.aggregators msl.samplers msl.attacks msl.sources msl.tracking "
     "msl.waiting msl.bounds msl.structures",
     "msl.algorithms msl.trust",
     "msl.collectives",
-    "msl.plan msl.attempt msl.batch msl.hosts msl.terms msl.meeting msl.dealing msl.stage "
+    "msl.plan msl.attempt msl.batch msl.hosts msl.terms msl.blocks msl.meeting msl.dealing msl.stage "
     "msl.moving msl.round msl.in_time msl.rounds msl.reports msl.ledger msl.ledger_page "
     "msl.checkpoints msl.peers",
     "msl.config msl.settings msl.cli msl.estimators msl.comparison msl.cell msl.grid msl.outcome "

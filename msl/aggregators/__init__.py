@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from msl.aggregators.base import Aggregator, check_rows, finite_rows
+from msl.aggregators.base import Aggregator, check_rows
 from msl.aggregators.bucketing import Bucketing
 from msl.aggregators.bulyan import Bulyan
 from msl.aggregators.caf import Caf
@@ -22,6 +22,7 @@ from msl.aggregators.sign_majority import SignMajority
 from msl.aggregators.smea import Smea
 from msl.aggregators.trimmed_mean import TrimmedMean
 from msl.aggregators.zeno import Zeno
+from msl.finite import finite_rows
 from msl.parts import make_part
 
 __all__ = [

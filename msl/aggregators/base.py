@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msl.errors import DataError, PlanError
+from msl.finite import finite_rows
 from msl.types import Aggregated, Memory, Rows, Vector
 
-__all__ = ["Aggregator", "check_rows", "finite_rows"]
+__all__ = ["Aggregator", "check_rows"]
 
 
 class Aggregator(ABC):
@@ -119,8 +120,3 @@ def check_rows(
     if not np.isfinite(weights).all() or weights.min() < 0 or weights.sum() <= 0:
         raise DataError("weights must be finite, non-negative and not all zero")
     return rows, weights
-
-
-def finite_rows(rows: Rows) -> NDArray[np.bool_]:
-    """Return which rows (n, d) hold neither NaN nor Inf, as (n,) bool."""
-    return np.asarray(np.isfinite(rows).all(axis=1))

@@ -10,14 +10,19 @@ from numpy.typing import NDArray
 
 from msl.types import Rows
 
-__all__ = ["kept_share", "near_share", "weighted_share"]
+__all__ = ["kept_share", "near_share", "stride", "weighted_share"]
 
 _COORDINATES = 4096
 
 
+def stride(d: int) -> int:
+    """Return k: the columns looked at are 0, k, 2 k, ... of d."""
+    return max(1, -(-d // _COORDINATES))
+
+
 def _sample(rows: Rows) -> Rows:
     """Return some columns."""
-    return rows[:, :: max(1, -(-rows.shape[1] // _COORDINATES))]
+    return rows[:, :: stride(rows.shape[1])]
 
 
 def _share(counts: NDArray[np.float64]) -> NDArray[np.float64]:

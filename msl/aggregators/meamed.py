@@ -3,18 +3,20 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 from numpy.typing import NDArray
 
+from msl.aggregators.columnwise import Columnwise
 from msl.aggregators.counted import Counted
 from msl.aggregators.kept import near_share
-from msl.types import Aggregated, Memory, Rows
+from msl.types import Rows, Vector
 from msl_kernels.order import meamed
 
 __all__ = ["Meamed"]
 
 
 @dataclass(frozen=True)
-class Meamed(Counted):
+class Meamed(Columnwise, Counted):
     """Mean of the n - f values nearest to the median, coordinate by coordinate.
 
     Ties go to the smaller value. `given` is the share of coordinates in which a row's value
@@ -39,6 +41,11 @@ class Meamed(Counted):
     name: ClassVar[str] = "meamed"
     weighted: ClassVar[bool] = False
 
-    def aggregate(self, rows: Rows, weights: NDArray[Any], memory: Memory) -> Aggregated:
+    def reduce(self, rows: Rows, weights: NDArray[Any]) -> Vector:
         """Return the mean of the nearest values."""
-        return Aggregated(meamed(rows, self.f), near_share(rows, len(rows) - self.f))
+        mean: Vector = meamed(rows, self.f)
+        return mean
+
+    def shares(self, rows: Rows, weights: NDArray[Any]) -> NDArray[np.float64]:
+        """Return how often a row's value was among the nearest."""
+        return near_share(rows, len(rows) - self.f)

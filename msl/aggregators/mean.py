@@ -3,17 +3,18 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 from numpy.typing import NDArray
 
-from msl.aggregators.base import Aggregator
-from msl.types import Aggregated, Memory, Rows
+from msl.aggregators.columnwise import Columnwise
+from msl.types import Rows, Vector
 from msl_kernels.pairs import combine
 
 __all__ = ["Mean"]
 
 
 @dataclass(frozen=True)
-class Mean(Aggregator):
+class Mean(Columnwise):
     """Weighted mean of the rows; one corrupted row moves it anywhere.
 
     Examples
@@ -27,7 +28,11 @@ class Mean(Aggregator):
     weighted: ClassVar[bool] = True
     by_size: ClassVar[bool] = True
 
-    def aggregate(self, rows: Rows, weights: NDArray[Any], memory: Memory) -> Aggregated:
-        """Sum in float64 and round once; `given` are the normalised weights."""
-        given = weights / weights.sum()
-        return Aggregated(combine(given, rows), given)
+    def reduce(self, rows: Rows, weights: NDArray[Any]) -> Vector:
+        """Sum in float64 and round once."""
+        mean: Vector = combine(self.shares(rows, weights), rows)
+        return mean
+
+    def shares(self, rows: Rows, weights: NDArray[Any]) -> NDArray[np.float64]:
+        """Return the normalised weights."""
+        return np.asarray(weights / weights.sum())

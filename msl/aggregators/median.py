@@ -3,18 +3,19 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 from numpy.typing import NDArray
 
-from msl.aggregators.base import Aggregator
+from msl.aggregators.columnwise import Columnwise
 from msl.aggregators.kept import kept_share, weighted_share
-from msl.types import Aggregated, Memory, Rows
+from msl.types import Rows, Vector
 from msl_kernels.order import median, weighted_median
 
 __all__ = ["Median"]
 
 
 @dataclass(frozen=True)
-class Median(Aggregator):
+class Median(Columnwise):
     """Median of each coordinate; withstands any minority of corrupted rows.
 
     For even n it is the mean of the two middle values. With unequal weights it is the value at
@@ -39,9 +40,15 @@ class Median(Aggregator):
         """Return the largest minority of n."""
         return (n - 1) // 2
 
-    def aggregate(self, rows: Rows, weights: NDArray[Any], memory: Memory) -> Aggregated:
+    def reduce(self, rows: Rows, weights: NDArray[Any]) -> Vector:
         """Return the median of the rows."""
+        equal = weights.min() == weights.max()
+        middle: Vector = median(rows) if equal else weighted_median(rows, weights)
+        return middle
+
+    def shares(self, rows: Rows, weights: NDArray[Any]) -> NDArray[np.float64]:
+        """Return how often a row was in the middle."""
         n = len(rows)
         if weights.min() == weights.max():
-            return Aggregated(median(rows), kept_share(rows, (n - 1) // 2, n // 2))
-        return Aggregated(weighted_median(rows, weights), weighted_share(rows, weights, 0.5))
+            return kept_share(rows, (n - 1) // 2, n // 2)
+        return weighted_share(rows, weights, 0.5)

@@ -14,6 +14,7 @@ from msl.checkpoints.manifest import Part
 from msl.checkpoints.store import Folder
 from msl.codecs.none import Identity
 from msl.errors import CheckpointError
+from msl.finite import first_non_finite
 from msl.hosts import Delivery, Kept, Worked
 from msl.meeting import Met, State
 
@@ -75,7 +76,7 @@ def read_state(url: str, part: Part, size: int) -> Met | Trouble:
         state = read_part(url, part)
         if not isinstance(state, State) or not _is_model(state.params, size):
             raise CheckpointError(f"{part.name} holds no state of a model of {size} numbers")
-        return Met(state, Identity().encode(state.params)[0], None)
+        return Met(state, Identity().lend(state.params), None)
 
     return _told(read)
 
@@ -121,5 +122,5 @@ def _is_model(params: object, size: int) -> bool:
         isinstance(params, np.ndarray)
         and params.dtype == np.float32
         and params.shape == (size,)
-        and bool(np.isfinite(params).all())
+        and first_non_finite(params) < 0
     )

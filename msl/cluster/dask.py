@@ -170,6 +170,8 @@ class DaskExecutor(Executor):
         self, fn: Callable[..., Any], *args: Handle, at: str | None = None, aside: bool = False
     ) -> Handle:
         """Queue a call for a worker (the first one by default)."""
+        if not self._queued:
+            self._ripen()
         place = self.places[0] if at is None else at
         number = next(self._numbers)
         self._queued[place].append(Call(number, fn, tuple(_refs(arg) for arg in args), aside))

@@ -18,7 +18,7 @@ from typing import Any
 
 from distributed import Worker
 from distributed.comm import CommClosedError
-from distributed.protocol import to_serialize
+from distributed.protocol import Serialized, serialize
 
 from msl.cluster.base import Soonest
 from msl.cluster.threads import limit_threads
@@ -77,12 +77,17 @@ class Lane:
 
     async def run(self, program: Program) -> list[Any]:
         """Queue the calls, and wait for what is wanted; raises what its making raised."""
-        for number in program.released:
-            self.futures.pop(number, None)
+        # In its turn: calls of programs before this one may not have begun.
+        self.thread.submit(self.release, program.released)
         for call in program.calls:
             (self.aside if call.aside else self.thread).submit(self.make, call)
         wanted = [asyncio.wrap_future(self.future(number)) for number in program.wanted]
         return [await value for value in wanted]
+
+    def release(self, numbers: Sequence[int]) -> None:
+        """Let go of values that nobody will ask for again."""
+        for number in numbers:
+            self.futures.pop(number, None)
 
     def make(self, call: Call) -> None:
         """Make a value; what making it raised is raised by all that need it."""
@@ -98,7 +103,8 @@ class Lane:
     def resolve(self, args: Sequence[Any]) -> list[Any]:
         """Replace refs, also inside lists, by their values; remote ones are pulled at once."""
         remote = list({ref for ref in refs_in(args) if ref.place != self.worker.address})
-        pulled = dict(zip(remote, self.on_loop(self.pull_all(remote)), strict=True))
+        came = self.on_loop(self.pull_all(remote))
+        pulled = dict(zip(remote, came, strict=True))
 
         def value(arg: Any) -> Any:
             if isinstance(arg, Ref):
@@ -107,7 +113,12 @@ class Lane:
                 return self.on_loop(self.soonest(arg))
             return [value(a) for a in arg] if isinstance(arg, list) else arg
 
-        return [value(arg) for arg in args]
+        found = [value(arg) for arg in args]
+        # A future that crossed threads, and `value`, refer to themselves: what was pulled would
+        # stay until garbage is next collected.
+        came.clear()
+        pulled.clear()
+        return found
 
     def on_loop(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Run a coroutine on the worker's loop, from one of our threads."""
@@ -205,7 +216,8 @@ async def open_lane(
         lane = _lanes.get((session, dask_worker.address))
         if lane is None:
             raise WorkerLostError((dask_worker.address,), f"it has no session {session}")
-        return {"value": to_serialize(await asyncio.wrap_future(lane.future(number)))}
+        # Left to do it itself, Dask cuts large frames, and joins them at the other end by a copy.
+        return {"value": Serialized(*serialize(await asyncio.wrap_future(lane.future(number))))}
 
     dask_worker.handlers["msl_pull"] = msl_pull
     return gethostname()

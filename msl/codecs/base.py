@@ -9,6 +9,7 @@ import numpy as np
 from msl.codecs.device import is_float32, is_on_device, to_host
 from msl.codecs.payload import Payload
 from msl.errors import DataError
+from msl.finite import first_non_finite
 from msl.types import Layout, Memory, Vector
 
 __all__ = ["Codec", "Shape", "check_vector", "refuse", "refuse_non_finite"]
@@ -119,6 +120,23 @@ class Codec(ABC):
     ) -> Vector:
         """Return the (d,) float32 vector, written to `out` when given; leaves the payload as is."""
 
+    def view(self, payload: Payload) -> Vector:
+        """Return the decoded vector, read-only: where it lies in the payload, without a copy."""
+        decoded = self.decode(payload)
+        decoded.flags.writeable = False
+        return decoded
+
+    def run(self, payload: Payload) -> int | None:
+        """Return a number of neighbours that are encoded by themselves.
+
+        A payload can be cut at the multiples of it; None where it decodes as a whole only.
+        """
+        return None
+
+    def cut(self, payload: Payload, start: int, stop: int) -> Payload:
+        """Return the payload of numbers start..stop - 1: multiples of the run, or the end."""
+        raise NotImplementedError(f"payloads of {self.name} decode as a whole")
+
     def compensate(
         self,
         vector: Vector,
@@ -193,6 +211,4 @@ def refuse(vector: Vector, index: int) -> None:
 
 def refuse_non_finite(vector: Vector) -> None:
     """Raise DataError that names the first NaN or Inf."""
-    finite = np.isfinite(vector)
-    if not finite.all():
-        refuse(vector, int(np.argmin(finite)))
+    refuse(vector, first_non_finite(vector))

@@ -1,11 +1,13 @@
 """The upper half of float32."""
 
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import ClassVar
 
 import numpy as np
 
 from msl.codecs.base import Codec, Shape, check_vector, refuse_non_finite
+from msl.codecs.cut import slices
 from msl.codecs.payload import HEADER_BYTES, Payload, padded
 from msl.types import Memory, Vector
 from msl_kernels.halves import from_bfloat16, to_bfloat16
@@ -53,6 +55,14 @@ class BFloat16(Codec):
         """Return the values."""
         decoded: Vector = from_bfloat16(payload.buffers[0], out)
         return decoded
+
+    def run(self, payload: Payload) -> int | None:
+        """Return 1: each by itself."""
+        return 1
+
+    def cut(self, payload: Payload, start: int, stop: int) -> Payload:
+        """Return views."""
+        return slices(payload, start, stop, (Fraction(1),))
 
     def nbytes(self, size: int) -> int:
         """32 bytes of header and 2 per number, padded to 8."""

@@ -1,11 +1,13 @@
 """Half precision, scaled so that nothing overflows or vanishes."""
 
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import ClassVar
 
 import numpy as np
 
 from msl.codecs.base import Codec, Shape, check_vector, refuse_non_finite
+from msl.codecs.cut import slices
 from msl.codecs.payload import HEADER_BYTES, Payload, padded
 from msl.errors import PayloadError
 from msl.types import Memory, Vector
@@ -71,6 +73,14 @@ class Float16(Codec):
         """Return the values times the power of two."""
         decoded: Vector = from_float16(payload.buffers[0], 2.0 ** (payload.count - _OFFSET), out)
         return decoded
+
+    def run(self, payload: Payload) -> int | None:
+        """Return 1: each by itself, under the scale of all."""
+        return 1
+
+    def cut(self, payload: Payload, start: int, stop: int) -> Payload:
+        """Return views."""
+        return slices(payload, start, stop, (Fraction(1),))
 
     def nbytes(self, size: int) -> int:
         """32 bytes of header and 2 per number, padded to 8."""

@@ -1,12 +1,14 @@
 """Bucketed min-max quantiser of CGX: b-bit levels between the extremes of each bucket."""
 
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import ClassVar, Literal
 
 import numpy as np
 
 from msl.codecs.base import Codec, Shape, check_vector, refuse
 from msl.codecs.checks import check_bits, check_bucket, check_choice
+from msl.codecs.cut import slices
 from msl.codecs.device import beside, to_host
 from msl.codecs.payload import HEADER_BYTES, Payload
 from msl.types import Memory, Vector
@@ -109,6 +111,14 @@ class MaxMin(Codec):
         meta, packed = (beside(out, buffer) for buffer in payload.buffers)
         decoded: Vector = dequantize(meta, packed, payload.size, self.bits, self.bucket, out)
         return decoded
+
+    def run(self, payload: Payload) -> int | None:
+        """Return a bucket."""
+        return self.bucket
+
+    def cut(self, payload: Payload, start: int, stop: int) -> Payload:
+        """Return views."""
+        return slices(payload, start, stop, (Fraction(1, self.bucket), Fraction(self.bits, 8)))
 
     def nbytes(self, size: int) -> int:
         """32 bytes of header, 8 per bucket, and the levels padded to 8."""

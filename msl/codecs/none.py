@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import ClassVar
 
 import numpy as np
 
 from msl.codecs.base import Codec, Shape, check_vector, refuse_non_finite
+from msl.codecs.cut import slices
 from msl.codecs.payload import HEADER_BYTES, Payload, padded
 from msl.errors import PayloadError
+from msl.finite import first_non_finite
 from msl.types import Memory, Vector
 
 __all__ = ["NON_FINITE", "Identity"]
@@ -43,10 +46,24 @@ class Identity(Codec):
         key: int = 0,
         reference: Vector | None = None,
     ) -> tuple[Payload, Memory]:
-        """Return a payload with a copy of the vector, so that the caller may reuse it."""
+        """Return a payload with a copy of the vector, so that the caller may reuse it.
+
+        A vector that owns its memory and is read-only will not be written to: it is taken itself.
+        """
         vector = check_vector(vector)
         refuse_non_finite(vector)
-        return Payload(self, len(vector), (vector.copy(),)), None
+        settled = vector.flags.owndata and not vector.flags.writeable
+        return Payload(self, len(vector), (vector if settled else vector.copy(),)), None
+
+    def lend(self, vector: Vector) -> Payload:
+        """Return the payload of a finite vector that nobody will write to, without a copy."""
+        lent = vector.view()
+        lent.flags.writeable = False
+        return Payload(self, len(vector), (lent,))
+
+    def view(self, payload: Payload) -> Vector:
+        """Return the values where they lie."""
+        return self.lend(payload.buffers[0]).buffers[0]
 
     def encode_each(
         self, vectors: Sequence[Vector], memories: Sequence[Memory], keys: Sequence[int]
@@ -67,6 +84,14 @@ class Identity(Codec):
         out[:] = payload.buffers[0]
         return out
 
+    def run(self, payload: Payload) -> int | None:
+        """Return 1: each by itself."""
+        return 1
+
+    def cut(self, payload: Payload, start: int, stop: int) -> Payload:
+        """Return views."""
+        return slices(payload, start, stop, (Fraction(1),))
+
     def nbytes(self, size: int) -> int:
         """32 bytes of header and 4 per number, padded to 8."""
         return HEADER_BYTES + padded(4 * size)
@@ -79,5 +104,5 @@ class Identity(Codec):
         """Refuse NaN and Inf that are not announced."""
         if payload.flags not in (0, NON_FINITE):
             raise PayloadError(f"none never writes flags {payload.flags}")
-        if not payload.flags and not np.isfinite(payload.buffers[0]).all():
+        if not payload.flags and first_non_finite(payload.buffers[0]) >= 0:
             raise PayloadError("none holds NaN or Inf without saying so")

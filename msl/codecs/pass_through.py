@@ -3,11 +3,10 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-
 from msl.codecs.base import Codec, check_vector
 from msl.codecs.none import NON_FINITE, Identity
 from msl.codecs.payload import Payload
+from msl.finite import first_non_finite
 from msl.types import Layout, Memory, Vector
 
 __all__ = ["PassThrough"]
@@ -56,7 +55,7 @@ class PassThrough(Codec):
     ) -> tuple[Payload, Memory]:
         """Encode by the wrapped codec, or copy."""
         vector = check_vector(vector)
-        if np.isfinite(vector).all():
+        if first_non_finite(vector) < 0:
             return self.codec.encode(vector, memory, key=key, reference=reference)
         return Payload(Identity(), len(vector), (vector.copy(),), flags=NON_FINITE), memory
 

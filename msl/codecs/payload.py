@@ -66,6 +66,10 @@ class Payload:
         """Return the decoded (d,) float32 vector."""
         return self.codec.decode(self, reference=reference, out=out)
 
+    def view(self) -> "Vector":
+        """Return the decoded vector, read-only; without a copy where the payload holds it."""
+        return self.codec.view(self)
+
     def to_bytes(self) -> bytes:
         """Return the bytes on the wire."""
         bits, bucket = self.codec.header()

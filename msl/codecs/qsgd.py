@@ -1,12 +1,14 @@
 """QSGD: signs and stochastic magnitude levels, relative to a norm of each bucket."""
 
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import ClassVar, Literal
 
 import numpy as np
 
 from msl.codecs.base import Codec, Shape, check_vector, refuse
 from msl.codecs.checks import check_bits, check_bucket, check_choice, check_finite
+from msl.codecs.cut import slices
 from msl.codecs.device import beside, to_host
 from msl.codecs.payload import HEADER_BYTES, REST, Payload, padded
 from msl.errors import PayloadError, PlanError
@@ -140,6 +142,14 @@ class Qsgd(Codec):
             raise PayloadError(f"qsgd holds a level above {payload.count}")
         steps = np.repeat(norms / np.float32(payload.count), bucket)[:n]
         return np.multiply(found, steps, out=out, dtype=np.float32, casting="unsafe")
+
+    def run(self, payload: Payload) -> int | None:
+        """Return a bucket; None for Elias codes."""
+        return self.bucket if payload.flags == FIXED else None
+
+    def cut(self, payload: Payload, start: int, stop: int) -> Payload:
+        """Return views."""
+        return slices(payload, start, stop, (Fraction(1, self.bucket), Fraction(self.bits, 8)))
 
     def nbytes(self, size: int) -> int | None:
         """32 bytes of header, 4 per bucket, and the packed levels; None for Elias codes."""

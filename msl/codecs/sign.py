@@ -1,6 +1,7 @@
 """The sign of every number and one scale: 32 times less than float32."""
 
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import ClassVar
 
 import numpy as np
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 
 from msl.codecs.base import Codec, Shape, check_vector, refuse
 from msl.codecs.checks import check_finite
+from msl.codecs.cut import slices
 from msl.codecs.device import beside, to_host
 from msl.codecs.payload import HEADER_BYTES, Payload
 from msl.errors import DataError
@@ -78,6 +80,14 @@ class Sign(Codec):
         scale, packed = payload.buffers
         decoded: Vector = unpack(beside(out, packed), scale[0], payload.size, out)
         return decoded
+
+    def run(self, payload: Payload) -> int | None:
+        """Return 64: a word of bits, under the scale of all."""
+        return 64
+
+    def cut(self, payload: Payload, start: int, stop: int) -> Payload:
+        """Return views."""
+        return slices(payload, start, stop, (Fraction(0), Fraction(1, 8)))
 
     def nbytes(self, size: int) -> int:
         """32 bytes of header, 8 for the scale, and a bit per number, padded to 8 bytes."""

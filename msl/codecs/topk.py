@@ -114,6 +114,17 @@ class TopK(Sparsifier):
         wanted[payload.buffers[0]] = 0
         return payload, wanted, None
 
+    def run(self, payload: Payload) -> int | None:
+        """Return 1: each by itself."""
+        return 1
+
+    def cut(self, payload: Payload, start: int, stop: int) -> Payload:
+        """Return what lies there; its indices are new ones."""
+        indices, values = payload.buffers
+        a, b = np.searchsorted(indices, np.array((start, stop), np.uint32))
+        buffers = (indices[a:b] - np.uint32(start), values[a:b])
+        return Payload(self, stop - start, buffers, count=int(b - a))
+
     def count(self, size: int) -> int | None:
         """Return k; None for a sampled threshold."""
         if self.selection == "sampled":

@@ -44,6 +44,10 @@ class _Bound:
             p.grad = self.grad[start:stop].view(p.shape)
             start = stop
 
+    def take(self, params: Vector) -> None:
+        """Copy parameters in; by NumPy, which reads what is read-only without another copy."""
+        np.copyto(self.params.numpy(), params)
+
 
 @dataclass(frozen=True)
 class TorchModel(Model):
@@ -84,7 +88,8 @@ class TorchModel(Model):
             torch.manual_seed(key & (2**63 - 1))
             fresh = self.module(*self.arguments)
         flat = torch.cat([p.detach().reshape(-1).float() for p in fresh.parameters()])
-        return flat.numpy().copy()
+        init: Vector = flat.numpy()
+        return init
 
     def _losses(self, bound: _Bound, X: NDArray[Any], y: NDArray[Any], weight: Any) -> Any:
         each = self.loss_function(bound.module(_tensor(X)), _tensor(y), reduction="none")
@@ -100,7 +105,7 @@ class TorchModel(Model):
     ) -> float:
         """Return the weighted mean loss, without a graph."""
         bound = self._bound()
-        bound.params.copy_(_tensor(params))
+        bound.take(params)
         with torch.no_grad():
             return float(self._losses(bound, X, y, weight))
 
@@ -109,7 +114,7 @@ class TorchModel(Model):
     ) -> Vector:
         """Return the gradient; one flat copy in, one flat copy out."""
         bound = self._bound()
-        bound.params.copy_(_tensor(params))
+        bound.take(params)
         bound.grad.zero_()
         self._losses(bound, X, y, weight).backward()
         return bound.grad.numpy().copy()
@@ -128,12 +133,12 @@ class TorchModel(Model):
 
     def _logits(self, params: Vector, X: NDArray[Any]) -> NDArray[np.float32]:
         bound = self._bound()
-        bound.params.copy_(_tensor(params))
+        bound.take(params)
         with torch.no_grad():
             logits: NDArray[np.float32] = bound.module(_tensor(X)).numpy()
         return logits
 
 
 def _tensor(array: NDArray[Any]) -> torch.Tensor:
-    # torch wants writable memory even to read it; rows and parameters may be shared read-only.
+    # torch wants writable memory even to read it; rows may be shared read-only.
     return torch.from_numpy(array if array.flags.writeable else array.copy())

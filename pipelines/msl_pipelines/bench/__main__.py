@@ -8,6 +8,7 @@ from msl_pipelines.bench import (
     codecs,
     estimators,
     kernels,
+    large_models,
     rounds,
     tracking,
     waiting,
@@ -22,6 +23,7 @@ PARTS = {
     "tracking": tracking.main,
     "estimators": estimators.main,
     "waiting": waiting.main,
+    "large_models": large_models.main,
 }
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from fractions import Fraction
+from math import lcm
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -113,8 +114,8 @@ class MaxMin(Codec):
         return decoded
 
     def run(self, payload: Payload) -> int | None:
-        """Return a bucket."""
-        return self.bucket
+        """Return the least that is whole buckets, and whole words of 64 levels."""
+        return lcm(self.bucket, 64)
 
     def cut(self, payload: Payload, start: int, stop: int) -> Payload:
         """Return views."""

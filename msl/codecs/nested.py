@@ -13,9 +13,9 @@ __all__ = ["opened", "sealed"]
 
 def sealed(payloads: Sequence[Payload]) -> NDArray[np.uint8]:
     """Return payloads one after another, each behind its length in 8 bytes."""
-    parts = []
+    parts: list[bytes | memoryview] = []
     for payload in payloads:
-        parts += [payload.nbytes.to_bytes(8, "little"), payload.to_bytes()]
+        parts += [payload.nbytes.to_bytes(8, "little"), *payload.pieces()]
     return np.frombuffer(b"".join(parts), np.uint8)
 
 

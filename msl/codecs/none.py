@@ -52,8 +52,8 @@ class Identity(Codec):
         """
         vector = check_vector(vector)
         refuse_non_finite(vector)
-        settled = vector.flags.owndata and not vector.flags.writeable
-        return Payload(self, len(vector), (vector if settled else vector.copy(),)), None
+        kept = vector if _is_settled(vector) else vector.copy()
+        return Payload(self, len(vector), (kept,)), None
 
     def lend(self, vector: Vector) -> Payload:
         """Return the payload of a finite vector that nobody will write to, without a copy."""
@@ -106,3 +106,11 @@ class Identity(Codec):
             raise PayloadError(f"none never writes flags {payload.flags}")
         if not payload.flags and first_non_finite(payload.buffers[0]) >= 0:
             raise PayloadError("none holds NaN or Inf without saying so")
+
+
+def _is_settled(vector: Vector) -> bool:
+    """Return whether nobody can write to a vector, not even by another view of its memory."""
+    # A dtype that came by a pickle is equal to ours and another object: NumPy makes a view then.
+    owner = vector if vector.base is None else vector.base
+    frozen = isinstance(owner, np.ndarray) and owner.flags.owndata and not owner.flags.writeable
+    return frozen and not vector.flags.writeable

@@ -72,6 +72,10 @@ class Payload:
 
     def to_bytes(self) -> bytes:
         """Return the bytes on the wire."""
+        return b"".join(self.pieces())
+
+    def pieces(self) -> list[bytes | memoryview]:
+        """Return the bytes on the wire one after another, buffers as they lie."""
         bits, bucket = self.codec.header()
         head = _HEADER.pack(
             _MAGIC, _VERSION, self.codec.wire_id, 0, self.flags, bits, 0,
@@ -79,9 +83,9 @@ class Payload:
         )  # fmt: skip
         parts: list[bytes | memoryview] = [head]
         for buffer in self.buffers:
-            # No copy before the one that joins; an empty view cannot be cast.
+            # An empty view cannot be cast.
             parts += [buffer.data.cast("B") if buffer.size else b"", bytes(-buffer.nbytes % 8)]
-        return b"".join(parts)
+        return parts
 
     @classmethod
     def from_bytes(

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from fractions import Fraction
+from math import lcm
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -144,8 +145,8 @@ class Qsgd(Codec):
         return np.multiply(found, steps, out=out, dtype=np.float32, casting="unsafe")
 
     def run(self, payload: Payload) -> int | None:
-        """Return a bucket; None for Elias codes."""
-        return self.bucket if payload.flags == FIXED else None
+        """Return the least that is whole buckets, and words of 64 levels; None for Elias codes."""
+        return lcm(self.bucket, 64) if payload.flags == FIXED else None
 
     def cut(self, payload: Payload, start: int, stop: int) -> Payload:
         """Return views."""

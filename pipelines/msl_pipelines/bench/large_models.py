@@ -152,13 +152,18 @@ def _everywhere(executor: Executor, fn: Callable[[], Any]) -> list[Any]:
 
 
 def cpu_floor(size: int, ratio: float, feedback: bool, price: Prices) -> float:
-    """Return the CPU seconds of the bytes that must move: read or written once each phase."""
+    """Return the CPU seconds of the bytes that must move: read or written once each phase.
+
+    And of the arrays that a round makes: updates, payloads here and there, the model that came
+    down, new parameters, the direction, and residuals.
+    """
     crossing = 1 + SOURCES / 2 * ratio
     # Written by the solver; read, with a residual read and written, and encoded; decoded and
     # reduced to one vector; then the step reads two and writes one.
     passes = SOURCES * (2 + ratio + 2 * feedback) + SOURCES * ratio + 1 + 3
     # A copy reads and writes.
-    return 4 * size * (crossing * price.wire + passes * price.copy / 2)
+    made = SOURCES * (1 + feedback + ratio * (ratio < 1)) + crossing + 2
+    return 4 * size * (crossing * price.wire + passes * price.copy / 2 + made * price.fresh)
 
 
 def memory_floor(ratio: float, feedback: bool) -> dict[str, float]:
@@ -179,7 +184,7 @@ def main(size: int = SIZE) -> None:
     table = Table(
         title=f"{size:,} numbers ({size / 2.5e8:.2f} GB), {SOURCES} sources, 2 workers; CPU "
         f"seconds of both, peaks in models; a GB costs {1e9 * price.wire:.2f} s on the loopback, "
-        f"{1e9 * price.copy:.2f} s to copy"
+        f"{1e9 * price.copy:.2f} s to copy, {1e9 * price.fresh:.2f} s more to make"
     )
     for column in ("codec", "aggregator"):
         table.add_column(column)

@@ -3,6 +3,7 @@
 import gc
 import tracemalloc
 from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from msl.blocks import block_of, distance, reduce_blocks
 from msl.checkpoints.file import packed, write_tree
 from msl.cluster import DaskExecutor, LocalExecutor
 from msl.codecs import ErrorFeedback, Identity, MaxMin, PassThrough, Qsgd, Sign, TopK
+from msl.codecs.payload import HEADER_BYTES, Payload, padded
 from msl.errors import MslError, PayloadError
 from msl.finite import finite_rows, first_non_finite
 from msl.hosts import Delivery, Sent
@@ -132,8 +134,7 @@ def test_blocks_give_the_bits_of_whole_rows(codec, rule, weights, monkeypatch):
     assert block is not None
     assert block <= 1024
     whole = rule.aggregate(np.stack([p.decode() for p in payloads]), weights, None)
-    found, finite = reduce_blocks(rule, payloads, weights, block)
-    assert finite.all()
+    found = reduce_blocks(rule, payloads, weights, block)
     assert found.vector.tobytes() == whole.vector.tobytes()
     assert found.given.tobytes() == whole.given.tobytes()
 
@@ -297,3 +298,26 @@ def test_no_finite_update_is_an_error_in_blocks_too(monkeypatch):
     plan = plan_of(1000, algorithm=Drawn(poisoned=True), codec=PassThrough(Identity()))
     with LocalExecutor() as local, pytest.raises(MslError, match="no finite update in round 0"):
         train(plan, [replace(sources()[2], name=f"s{i}") for i in range(3)], local)
+
+
+@pytest.mark.parametrize(
+    "codec", [Identity(), MaxMin(bits=3), Qsgd(), Sign(), TopK(0.01)], ids=repr
+)
+def test_sizes_past_32_bits_are_exact(codec):
+    size = 2**32 - 5  # indices are uint32
+    kept = codec.count(size) if isinstance(codec, TopK) else 0
+    shapes = codec.buffers(size, kept)
+    stated = HEADER_BYTES + sum(padded(d.itemsize * prod(shape)) for d, shape in shapes)
+    assert codec.nbytes(size) == stated > 2**28
+
+
+def test_a_size_past_32_bits_is_refused_before_it_costs_memory():
+    head = bytearray(Identity().encode(np.zeros(2, np.float32))[0].to_bytes())
+    head[8:16] = (2**33).to_bytes(8, "little")
+
+    def read():
+        with pytest.raises(PayloadError):
+            Payload.from_bytes(bytes(head))
+
+    peak, _ = peak_of(read)
+    assert peak < 1 << 20

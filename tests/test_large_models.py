@@ -204,16 +204,15 @@ def peak_of(call, *arguments):
         tracemalloc.stop()
 
 
-@pytest.mark.parametrize("rule", [Mean(), Median()], ids=repr)
-def test_a_round_takes_the_room_of_its_payloads_and_no_copies(rule):
-    size = 2_000_000
+def test_a_round_takes_the_room_of_its_payloads_and_no_copies():
+    size = 1_500_000
     model, slack = 4 * size, 6 << 20
     for codec, ratio in (
         (Identity(), 1.0),
         (MaxMin(bits=4), 1 / 8),
         (ErrorFeedback(TopK(0.01)), 1.02),
     ):
-        plan = plan_of(size, codec=codec, aggregator=rule)
+        plan = plan_of(size, codec=codec, aggregator=Median())
         host = hosts.hold(plan, "here", list(enumerate(sources())))
         met, counts = meeting.begin(plan, SOURCES), (1.0,) * SOURCES
         for round in range(2):  # kernels compile in the first
@@ -296,7 +295,10 @@ def test_no_finite_update_is_an_error_in_blocks_too(monkeypatch):
     monkeypatch.setattr(blocks, "_LARGE", 100)
     monkeypatch.setattr(blocks, "_NUMBERS", 100)
     plan = plan_of(1000, algorithm=Drawn(poisoned=True), codec=PassThrough(Identity()))
-    with LocalExecutor() as local, pytest.raises(MslError, match="no finite update in round 0"):
+    with (
+        LocalExecutor() as local,
+        pytest.raises(MslError, match=r"no update in round 0.*sent NaN or Inf"),
+    ):
         train(plan, [replace(sources()[2], name=f"s{i}") for i in range(3)], local)
 
 

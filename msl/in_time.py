@@ -125,8 +125,9 @@ def run_round_in_time(
         asked += ranks
         for at, mine in at_places(stage, ranks).items():
             host, kept = stage.hosts[at], worked_by.get(at)
-            worked = submit(hosts.work, host, kept, model, mine, round, limit, at=at)
-            delivery = submit(hosts.delivery_of, worked, at=at)
+            done = submit(hosts.work, host, kept, model, mine, round, limit, at=at)
+            delivery = submit(hosts.delivery_of, done, at=at)
+            worked = submit(hosts.staying, done, at=at)
             flights.append(Flight(at, round, mine, delivery, worked, model, due))
             if script:
                 # What was used for sure: the next one there may not wait until it is.

@@ -65,6 +65,7 @@ class Lane:
             for name in ("msl-lane", "msl-lane-aside")
         )
         self.futures: dict[int, Future[Any]] = {}
+        self.made_aside: set[int] = set()
         self.on_the_way: dict[Ref, asyncio.Task[Any]] = {}
         self.lock = Lock()
         self.closing = Event()
@@ -77,14 +78,20 @@ class Lane:
 
     async def run(self, program: Program) -> list[Any]:
         """Queue the calls, and wait for what is wanted; raises what its making raised."""
-        # In its turn: calls of programs before this one may not have begun.
-        self.thread.submit(self.release, program.released)
+        # In their turn: calls of programs before this one may not have begun.
+        aside = self.made_aside.intersection(program.released)
+        for thread, numbers in ((self.aside, aside), (self.thread, {*program.released} - aside)):
+            if numbers:
+                thread.submit(self.release, numbers)
+        self.made_aside -= aside
         for call in program.calls:
+            if call.aside:
+                self.made_aside.add(call.number)
             (self.aside if call.aside else self.thread).submit(self.make, call)
         wanted = [asyncio.wrap_future(self.future(number)) for number in program.wanted]
         return [await value for value in wanted]
 
-    def release(self, numbers: Sequence[int]) -> None:
+    def release(self, numbers: set[int]) -> None:
         """Let go of values that nobody will ask for again."""
         for number in numbers:
             self.futures.pop(number, None)

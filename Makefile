@@ -3,7 +3,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := $(CURDIR)/.venv/bin
 # What `make bench` measures: rounds, kernels, codecs, accuracy, aggregators, tracking, estimators,
-# large_models or all.
+# large_models, many_sources, waiting or all.
 PART ?= all
 # How long `make chaos` storms; SEED=n repeats the faults of a storm.
 MINUTES ?= 30

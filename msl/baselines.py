@@ -118,7 +118,7 @@ def local_only(
     honest = [source for rank, source in enumerate(sources) if rank not in plan.corrupted]
     plan = replace(plan, attack=None, corrupted=(), aggregator=Mean(), per_round=None)
     stage = set_stage(plan, honest, held_out, executor)
-    tracker.log_sources(stage.infos)
+    tracker.log_sources(stage.taking_part)
     told = []
     for place, host in stage.hosts.items():
         judged = executor.submit(hosts.load_held_out, held_out, at=place)

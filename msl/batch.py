@@ -1,20 +1,23 @@
 """Small sources of one host, solved and encoded together: by turns, calls cost more than work."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from msl.algorithms.base import LocalSolver
 from msl.codecs.base import Codec
 from msl.codecs.payload import Payload
+from msl.errors import SourceError
 from msl.random import derive_each
 from msl.types import Data, Memory, SourceInfo, Update, Vector
 
-__all__ = ["Done", "Task", "contribute_each", "is_small"]
+__all__ = ["Done", "Task", "contribute_each"]
 
 _SMALL = 1 << 20
 """Features of all rows up to which a source is small; larger ones gain nothing by company."""
-_SOURCES, _NUMBERS = 512, 1 << 22
-"""What is in the making at once: so many sources, and so many numbers of their updates (16 MB)."""
+_SOURCES, _FEATURES, _NUMBERS = 512, 1 << 24, 1 << 22
+"""What is in use at once: so many sources, features of their rows (64 MB), numbers of their
+updates (16 MB)."""
 
 
 class Task(NamedTuple):
@@ -37,26 +40,21 @@ class Done(NamedTuple):
     coding: Memory
 
 
-def is_small(info: SourceInfo) -> bool:
-    """Whether a source is worth working at together with others."""
-    return info.rows * info.features <= _SMALL
-
-
 def contribute_each(
     seed: int,
     solver: LocalSolver,
     codec: Codec,
     params: Vector,
-    tasks: Sequence[Task],
+    infos: Mapping[int, SourceInfo],
+    task_of: Callable[[int], Task],
     round: int,
 ) -> Iterator[Done]:
-    """Yield what sources have done in a round, to the bit what each would have done alone.
+    """Yield what small sources have done in a round, to the bit what each would have done alone.
 
-    One that fails is left out: alone, it says why.
+    One that fails, or cannot be loaded, is left out: alone, it says why.
     """
-    pace = max(1, min(_SOURCES, _NUMBERS // len(params)))
-    for first in range(0, len(tasks), pace):
-        some = tasks[first : first + pace]
+    for ranks in _companies(infos, len(params)):
+        some = list(_tasks(task_of, ranks))
         solve_keys, encode_keys = derive_each(
             seed, round, [task.rank for task in some], ("solve", "encode")
         )
@@ -80,3 +78,25 @@ def contribute_each(
         for (task, update, solving, _), sent in zip(ready, encoded, strict=True):
             if sent is not None:
                 yield Done(task.rank, update, solving, *sent)
+
+
+def _companies(infos: Mapping[int, SourceInfo], size: int) -> Iterator[list[int]]:
+    """Yield ranks of small sources that can be in use at once."""
+    most, features = max(1, min(_SOURCES, _NUMBERS // size)), 0
+    company: list[int] = []
+    for rank, info in infos.items():
+        if (mine := info.rows * info.features) > _SMALL:
+            continue
+        if len(company) == most or features + mine > _FEATURES:
+            yield company
+            company, features = [], 0
+        company.append(rank)
+        features += mine
+    if company:
+        yield company
+
+
+def _tasks(task_of: Callable[[int], Task], ranks: Sequence[int]) -> Iterator[Task]:
+    for rank in ranks:
+        with suppress(SourceError):  # its rows are not there; alone, it says why
+            yield task_of(rank)

@@ -42,7 +42,7 @@ def clean(config: Config, executor: Executor, out: Path) -> Ledger:
     with tracked(config, f"{config.name} clean", plan) as tracker:
         stage = set_stage(plan, sources, None, executor)
         ledger = Ledger.open(stage.infos, stage.verdict)
-        tracker.log_sources(stage.infos)
+        tracker.log_sources(stage.taking_part)
         leave_books(tracker, ledger, plan.corrupted)
     weights = {info.name: w for info, w in zip(stage.infos, stage.believed, strict=True)}
     (out / "weights.json").write_text(json.dumps(weights, indent=1) + "\n")

@@ -217,6 +217,7 @@ def _executor(config: Config, scheduler: str | None) -> Iterator[Executor]:
         tls=tls,
         at_least=cluster.at_least,
         patience=cluster.patience,
+        cache=cluster.cache,
     ) as executor:
         yield executor
 

@@ -137,7 +137,13 @@ def compare(
     cluster = checked.cluster
     tls = cluster.tls.made() if cluster.tls else None
     with open_executor(
-        cluster.scheduler, cluster.workers, client, tls, cluster.at_least, cluster.patience
+        cluster.scheduler,
+        cluster.workers,
+        client,
+        tls,
+        cluster.at_least,
+        cluster.patience,
+        cluster.cache,
     ) as executor:
         return run_grid(checked, executor).table()
 

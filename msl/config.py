@@ -7,6 +7,7 @@ from secrets import token_hex
 from time import strftime
 from typing import Any, Literal
 
+from dask.utils import parse_bytes
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from msl import (
@@ -87,7 +88,7 @@ class ClusterConfig(_Strict):
 
     A run on a scheduler begins with `at_least` workers, and waits `patience` seconds for those
     without which it cannot go on. `cells` of a comparison run at a time, each on workers of its
-    own.
+    own. `cache`: rows that each worker keeps loaded, such as 4GB; half of its memory if left out.
     """
 
     scheduler: str | None = None
@@ -96,6 +97,12 @@ class ClusterConfig(_Strict):
     at_least: int = Field(default=1, ge=1)
     patience: float = Field(default=PATIENCE, ge=0)
     cells: int = Field(default=1, ge=1)
+    cache: int | None = Field(default=None, ge=1)
+
+    @field_validator("cache", mode="before")
+    @classmethod
+    def _bytes(cls, size: Any) -> Any:
+        return parse_bytes(size) if isinstance(size, str) else size
 
 
 class TrackingConfig(_Strict):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
+from math import inf
 from time import perf_counter
 from typing import Any
 
@@ -17,15 +18,17 @@ from numpy.typing import NDArray
 from msl.algorithms.base import LocalSolver
 from msl.attacks.base import DataAttack
 from msl.attempt import Attempt, Attempts, LateError
-from msl.batch import Task, contribute_each, is_small
+from msl.batch import Task, contribute_each
 from msl.codecs import bundle
 from msl.codecs.base import Codec
 from msl.codecs.payload import Payload
-from msl.errors import SourceError
+from msl.errors import DataError, SourceError
+from msl.fit import misfit
 from msl.models.base import Model
 from msl.plan import Plan
 from msl.random import derive, generator
-from msl.sources.base import Source, info_of
+from msl.sources.base import Source, check_same
+from msl.sources.cache import Cache
 from msl.sources.corrupted import CorruptedSource
 from msl.types import Data, Memory, SourceInfo, Vector
 
@@ -37,6 +40,7 @@ __all__ = [
     "Worked",
     "alone",
     "delivery_of",
+    "forget",
     "halves",
     "hold",
     "infos_of",
@@ -45,6 +49,7 @@ __all__ = [
     "memories_of",
     "regrouped",
     "staying",
+    "without",
     "work",
     "worked_before",
 ]
@@ -55,11 +60,11 @@ _HALVES_ROUNDS = 20
 
 @dataclass(frozen=True)
 class Host:
-    """Loaded sources of one place, by rank."""
+    """Sources of one place, by rank; what is not loaded now is when it is asked for."""
 
     plan: Plan
     place: str
-    data: dict[int, Data]
+    data: Cache
     infos: dict[int, SourceInfo]
 
 
@@ -128,42 +133,68 @@ class Worked:
     hanging: dict[int, Attempt] = field(default_factory=dict)
 
 
-def hold(plan: Plan, place: str, sources: Sequence[tuple[int, Source]]) -> Host:
-    """Load sources at their place; corrupted ones with the labels they lie about."""
-    data, infos = {}, {}
+def hold(plan: Plan, place: str, sources: Sequence[tuple[int, Source]], room: float = inf) -> Host:
+    """Describe sources at their place; corrupted ones with the labels they lie about.
+
+    `room` bytes of rows stay loaded. One that cannot be loaded raises, or tells its trouble, as
+    the plan's `on_failure` says.
+    """
+    empty = Host(plan, place, Cache(place, room, partial(_again, plan)), {})
+    host = regrouped(empty, (), sources)
+    if plan.waiting.limit is not None and host.data:
+        _warm_up(host, next(iter(host.data)))
+    return host
+
+
+def regrouped(host: Host, ranks: Sequence[int], sources: Sequence[tuple[int, Source]]) -> Host:
+    """Return a host of these ranks, which are here already, and of sources that come to it."""
+    plan, infos = host.plan, {rank: host.infos[rank] for rank in ranks}
+    for rank in set(host.data) - set(ranks):
+        host.data.leave_out(rank)
     for rank, source in sources:
         if rank in plan.corrupted and isinstance(plan.attack, DataAttack):
             source = CorruptedSource(source, plan.attack, plan.n_classes or 0)
         try:
-            data[rank] = source.load()
-        except Exception as error:
-            raise SourceError(source.name, -1, place, str(error)) from error
-        infos[rank] = info_of(source.name, data[rank], place)
-    host = Host(plan, place, data, infos)
-    if plan.waiting.limit is not None and data:
-        _warm_up(host, next(iter(data)))
-    return host
+            infos[rank] = host.data.add(rank, source)
+        except SourceError as error:
+            if plan.on_failure == "raise":
+                raise
+            trouble = error.cause
+            infos[rank] = SourceInfo(source.name, 0, 0, (), "", host.place, trouble=trouble)
+    return replace(host, infos=infos)
 
 
 def _warm_up(host: Host, rank: int) -> None:
     """Compile what a round needs, on two rows: it takes longer than many a deadline."""
     plan, data = host.plan, host.data[rank]
     weight = None if data.weight is None else data.weight[:2]
-    few = replace(host, data={rank: Data(data.X[:2], data.y[:2], weight)})
+    few = Data(data.X[:2], data.y[:2], weight)
     params = plan.model.init(derive(plan.seed, "init"))
+    solver, codec = plan.algorithm.solver(plan.model), plan.wire
     # What is wrong with a source is said in the rounds, by the plan's policy.
     with suppress(Exception):
-        _contribute(few, plan.algorithm.solver(plan.model), plan.wire, params, {}, 0, rank)
+        kept = _kept_first(solver, codec, params, 0)
+        _contribution(plan.seed, solver, codec, params, few, kept, rank, 0)
 
 
-def regrouped(host: Host, ranks: Sequence[int], sources: Sequence[tuple[int, Source]]) -> Host:
-    """Return a host of these ranks, which are here already, and of sources that come to it."""
-    come = hold(host.plan, host.place, sources)
-    return replace(
-        host,
-        data={rank: host.data[rank] for rank in ranks} | come.data,
-        infos={rank: host.infos[rank] for rank in ranks} | come.infos,
-    )
+def _again(plan: Plan, before: SourceInfo, now: SourceInfo) -> None:
+    """Raise when rows that were loaded again changed, or too much where they may change."""
+    if plan.trust_every is None:
+        check_same(before, now)
+    elif trouble := misfit(plan, now, before.features):
+        raise DataError(trouble)
+
+
+def without(host: Host, ranks: Sequence[int]) -> Host:
+    """Return the host without sources that take no part."""
+    for rank in ranks:
+        host.data.leave_out(rank)
+    return host
+
+
+def forget(host: Host) -> None:
+    """Let go of all rows that can be loaded again, as others will hold the sources now."""
+    host.data.forget()
 
 
 def infos_of(host: Host) -> dict[int, SourceInfo]:
@@ -227,7 +258,8 @@ def work(
             late.append(rank)
             dropped[rank] = str(error)
         except Exception as error:
-            failure = SourceError(host.infos[rank].name, round, host.place, str(error))
+            cause = error.cause if isinstance(error, SourceError) else str(error)
+            failure = SourceError(host.infos[rank].name, round, host.place, cause)
             if plan.on_failure == "raise":
                 raise failure from error
             dropped[rank] = str(failure)
@@ -247,23 +279,17 @@ def _contribute_each(
     round: int,
 ) -> dict[int, tuple[Sent, Kept]]:
     """Return what `_contribute` does of small sources, by rank, without those where it raises."""
-    tasks = [
-        Task(rank, host.data[rank], kept.solving, kept.coding, round - kept.round)
-        for rank in ranks
-        if is_small(host.infos[rank])
-        for kept in [memories.get(rank) or _kept_first(solver, codec, params, round)]
-    ]
+
+    def task(rank: int) -> Task:
+        kept = memories.get(rank) or _kept_first(solver, codec, params, round)
+        return Task(rank, host.data[rank], kept.solving, kept.coding, round - kept.round)
+
     return {
         rank: (Sent(rank, payload, update.weight, update.loss), Kept(solving, coding, round))
         for rank, update, solving, payload, coding in contribute_each(
-            host.plan.seed, solver, codec, params, tasks, round
+            host.plan.seed, solver, codec, params, {r: host.infos[r] for r in ranks}, task, round
         )
     }
-
-
-def _kept_first(solver: LocalSolver, codec: Codec, params: Vector, round: int) -> Kept:
-    """Return what a source keeps before it is drawn for the first time."""
-    return Kept(solver.init(len(params)), codec.init(len(params)), round - 1)
 
 
 def _contribute(
@@ -277,9 +303,27 @@ def _contribute(
 ) -> tuple[Sent, Kept]:
     """Return one source's payload, and what it keeps."""
     kept = memories.get(rank) or _kept_first(solver, codec, params, round)
-    seed = host.plan.seed
+    data, seed = host.data[rank], host.plan.seed
+    return _contribution(seed, solver, codec, params, data, kept, rank, round)
+
+
+def _kept_first(solver: LocalSolver, codec: Codec, params: Vector, round: int) -> Kept:
+    """Return what a source keeps before it is drawn for the first time."""
+    return Kept(solver.init(len(params)), codec.init(len(params)), round - 1)
+
+
+def _contribution(
+    seed: int,
+    solver: LocalSolver,
+    codec: Codec,
+    params: Vector,
+    data: Data,
+    kept: Kept,
+    rank: int,
+    round: int,
+) -> tuple[Sent, Kept]:
     key = derive(seed, round, rank, "solve")
-    update, solving = solver.solve(params, host.data[rank], kept.solving, key, round)
+    update, solving = solver.solve(params, data, kept.solving, key, round)
     # Told, it is the round's: a codec that sends it as it is need not copy it.
     update.vector.flags.writeable = False
     payload, coding = codec.encode(

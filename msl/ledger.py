@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msl.errors import PlanError
+from msl.fit import LEFT_OUT
+from msl.sources.base import check_same
 from msl.trust.base import TrustReport
 from msl.types import Report, SourceInfo
 
@@ -146,14 +148,16 @@ class Ledger:
                 f"a verdict about {len(self.sources)} sources needs as many weights, "
                 f"got {len(verdict.weights)}"
             )
-        out = np.array(verdict.weights) == 0
+        verdicts = (*self.verdicts[:1], (round, verdict))
+        return replace(self, verdicts=verdicts)._holding(sources or self.sources, round)
+
+    def _holding(self, sources: Sequence[SourceInfo], round: int) -> Self:
+        """Return the books on these sources, and who of them is left out from this round on."""
+        weights = np.array(self.verdict.weights)
+        out = (weights == 0) | np.array([bool(info.trouble) for info in sources], bool)
         since = np.where(np.isnan(self.excluded), round, self.excluded)
-        return replace(
-            self,
-            sources=self.sources if sources is None else tuple(sources),
-            verdicts=(*self.verdicts[:1], (round, verdict)),
-            excluded=np.where(out, since, np.nan),
-        )
+        excluded = np.where(out, since, np.nan)
+        return replace(self, sources=tuple(sources), excluded=excluded)
 
     def loaded_again(self, infos: Sequence[SourceInfo], *, same_rows: bool = True) -> Self:
         """Return the books with the sources where they are now; PlanError when they are others."""
@@ -163,12 +167,10 @@ class Ledger:
         for rank, (info, before) in enumerate(zip(infos, known, strict=True)):
             if info.name != before.name:
                 raise PlanError(f"source {rank} of the run was {before.name!r}, not {info.name!r}")
-            if same_rows and info.digest != before.digest:
-                raise PlanError(
-                    f"source {info.name!r} has other rows than when the run was started (digest "
-                    f"{info.digest}, was {before.digest}): bring them back, or start anew"
-                )
-        return replace(self, sources=tuple(infos))
+            if same_rows and not info.trouble and before.digest:
+                check_same(before, info)
+        sources = [_known(*pair) for pair in zip(infos, known, strict=True)]
+        return self._holding(sources, self.verdicts[0][0] + self.rounds)
 
     def heard(self, report: Report) -> Self:
         """Return the books after a round: O(participants), and a copy of 16 bytes per source."""
@@ -208,7 +210,7 @@ class Ledger:
         not known is NaN.
         """
         n, verdict = len(self.sources), self.verdict
-        unknown = (np.nan,) * n
+        unknown, judged = (np.nan,) * n, zip(self.sources, verdict.weights, strict=True)
         with np.errstate(invalid="ignore"):
             share = self.shares / self.heard_in
         drops = [self.dropped.get(rank) for rank in range(n)]
@@ -217,7 +219,7 @@ class Ledger:
             "rows": [info.rows for info in self.sources],
             "digest": [info.digest for info in self.sources],
             "place": [info.place for info in self.sources],
-            "trust": list(verdict.weights),
+            "trust": [0.0 if i.trouble else w for i, w in judged],
             "share": share.tolist(),
             "rounds": self.heard_in.tolist(),
             "dropped": [drop.times if drop else 0 for drop in drops],
@@ -226,7 +228,10 @@ class Ledger:
             "statistic": list(verdict.statistic or unknown),
             "p_value": list(verdict.p_values or unknown),
             "excluded": self.excluded.tolist(),
-            "reason": list(verdict.reasons),
+            "reason": [
+                LEFT_OUT if info.trouble else reason
+                for info, reason in zip(self.sources, verdict.reasons, strict=True)
+            ],
         }
         return {name: found[name] for name in COLUMNS}
 
@@ -247,3 +252,8 @@ class Ledger:
 
         asked = [round for round, _ in self.verdicts]
         return page(self.columns(), self.verdict.discrepancy, self.rounds, asked)
+
+
+def _known(info: SourceInfo, before: SourceInfo) -> SourceInfo:
+    """Return what is known of a source now; one that is lost keeps what it was known by."""
+    return replace(before, place=info.place, trouble=info.trouble) if info.trouble else info

@@ -53,7 +53,8 @@ class Plan:
     evaluate_every : int
         Rounds between two looks at the held-out rows; the last round is always looked at.
     on_failure : {"raise", "drop"}
-        What a source's error does to the run: end it, or leave the source out of that round.
+        What a source's error does to the run: end it, or leave the source out of that round; out
+        of the run, when it cannot be loaded at its start or does not fit the model.
     weights : {"auto", "rows", "equal"}
         How much a source counts: as many rows as it says it has, or one; "auto" leaves it to the
         aggregator, as rules that outvote liars by number should not let them buy votes.

@@ -49,7 +49,7 @@ def finished(stage: Stage, report: Report, seconds: float) -> Report:
     return replace(
         report,
         seconds={**report.seconds, "round": seconds},
-        believed=sum(weight > 0 for weight in stage.believed),
+        believed=len(stage.candidates),
         bound=_guaranteed(stage, report),
     )
 

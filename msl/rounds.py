@@ -242,7 +242,7 @@ class _Run:
             same_rows = self.plan.trust_every is None
             self.ledger = self.ledger.loaded_again(stage.infos, same_rows=same_rows)
             return
-        self.tracker.log_sources(stage.infos)
+        self.tracker.log_sources(stage.taking_part)
         self.ledger, self.opened = Ledger.open(stage.infos, stage.verdict, self.first), True
         if saved is not None:
             self.ledger, self.reports = saved.ledger, saved.reports
@@ -261,6 +261,7 @@ class _Run:
         """Weigh the sources anew if it is time; None when a settled server has no more to learn."""
         every = self.plan.trust_every
         if every and (settled or (done > self.first and done % every == 0)):
+            stage.forget()
             before, stage = stage, self.staged()
             standing = moved(standing, before, stage)
             if done == self.known:

@@ -13,6 +13,7 @@ from msl.cluster.base import Executor, Handle
 from msl.codecs.none import Identity
 from msl.dealing import deal
 from msl.errors import DataError, PlanError
+from msl.fit import check_fit, filled, usable
 from msl.meeting import Met
 from msl.plan import Plan
 from msl.samplers.base import Candidates
@@ -55,9 +56,15 @@ class Stage:
     capacity: Capacity | None
 
     @property
+    def taking_part(self) -> tuple[SourceInfo, ...]:
+        """The sources that can be learned from."""
+        return tuple(info for info in self.infos if not info.trouble)
+
+    @cached_property
     def believed(self) -> tuple[float, ...]:
-        """Weight of each rank in [0, 1], from the trust rule."""
-        return self.verdict.weights
+        """Weight of each rank in [0, 1], from the trust rule; 0 for those that take no part."""
+        weights = zip(self.verdict.weights, self.infos, strict=True)
+        return tuple(0.0 if info.trouble else weight for weight, info in weights)
 
     @cached_property
     def candidates(self) -> Candidates:
@@ -78,6 +85,11 @@ class Stage:
     def place_of(self) -> dict[int, str]:
         """Where each rank is."""
         return {rank: place for place, ranks in self.ranks.items() for rank in ranks}
+
+    def forget(self) -> None:
+        """Make room for another stage with the same sources."""
+        for place, host in self.hosts.items():
+            self.executor.submit(hosts.forget, host, at=place)
 
     @property
     def task(self) -> tuple[object, ...]:
@@ -140,10 +152,11 @@ def set_stage(
     verdict: TrustReport | None = None,
     before: Stage | None = None,
 ) -> Stage:
-    """Load every source at its place; ask whom to believe, if not told.
+    """Describe every source at its place; ask whom to believe, if not told.
 
     After a stage on the same executor sources stay where they are if they can: only those are
-    loaded that have to move.
+    loaded that have to move. A source that cannot be loaded, or has other columns or classes than
+    the model, ends this with an error, or takes no part, as the plan's `on_failure` says.
     """
     if held_out is not None and held_out.machine is not None:
         raise PlanError(
@@ -162,20 +175,24 @@ def set_stage(
         [executor.submit(hosts.infos_of, held[place], at=place) for place in ranks]
     )
     infos = tuple(info for _, info in sorted((r, i) for one in told for r, i in one.items()))
-    _check_fit(plan, infos)
+    infos = check_fit(plan, infos)
+    able = usable(plan, infos)
     where = {rank: place for place, mine in ranks.items() for rank in mine}
-    sources_held = [
-        Held(rank, info, held[where[rank]], where[rank]) for rank, info in enumerate(infos)
-    ]
-    sparse = [info.name for info in infos if info.sparse]
+    for place in {where[rank] for rank, info in enumerate(infos) if info.trouble}:
+        out = tuple(rank for rank in ranks[place] if infos[rank].trouble)
+        held[place] = executor.submit(hosts.without, held[place], out, at=place)
+    sources_held = [Held(rank, infos[rank], held[where[rank]], where[rank]) for rank in able]
+    sparse = [infos[rank].name for rank in able if infos[rank].sparse]
     if sparse and not isinstance(plan.trust, TrustAll):
         raise DataError(
             f"trust rule {plan.trust.name} compares dense rows, source {sparse[0]!r} has sparse "
             "ones: load them dense, or believe all of them"
         )
     if verdict is None:
-        verdict = plan.trust.weigh(sources_held, executor)
-    capacity = before.capacity if before else _capacity(plan, held, infos, executor)
+        verdict = filled(plan.trust.weigh(sources_held, executor), able, len(infos))
+    capacity = before.capacity if before else None
+    if capacity is None:
+        capacity = _capacity(plan, held, [infos[rank] for rank in able], executor)
     return Stage(plan, executor, held, ranks, infos, root, judged, verdict, capacity)
 
 
@@ -187,12 +204,12 @@ def _held(
     executor: Executor,
     before: Stage | None,
 ) -> Handle:
-    """Return the loaded sources of a place; those that are there already are not sent again."""
+    """Return the host of a place's sources; those that are there already are not sent again."""
     there = frozenset(before.ranks.get(place, ())) if before else frozenset()
     stay = tuple(rank for rank in ranks if rank in there)
     come = tuple((rank, sources[rank]) for rank in ranks if rank not in there)
     if before is None or not stay:
-        return executor.submit(hosts.hold, plan, place, come, at=place)
+        return executor.submit(hosts.hold, plan, place, come, executor.room(place), at=place)
     return executor.submit(hosts.regrouped, before.hosts[place], stay, come, at=place)
 
 
@@ -209,22 +226,6 @@ def _capacity(
     )
     gaps = np.array([gap for _, gap in sorted((r, g) for one in told for r, g in one.items())])
     return Measured.of_sources(gaps[None], np.array([info.rows for info in infos]))
-
-
-def _check_fit(plan: Plan, infos: Sequence[SourceInfo]) -> None:
-    """Raise DataError when a source has other features or classes than the model."""
-    features = getattr(plan.model, "n_features", infos[0].features)
-    for info in infos:
-        if info.features != features:
-            raise DataError(
-                f"source {info.name!r} has {info.features} features, the model takes {features}; "
-                "give every source the same columns, or set model.n_features"
-            )
-        if plan.n_classes is not None and info.classes and max(info.classes) >= plan.n_classes:
-            raise DataError(
-                f"source {info.name!r} has class {max(info.classes)}, the run has classes "
-                f"0..{plan.n_classes - 1}; set model.n_classes"
-            )
 
 
 def first_standing(stage: Stage, start: Start | None = None) -> Standing:

@@ -69,7 +69,11 @@ class Data:
 
 @dataclass(frozen=True)
 class SourceInfo:
-    """What may be said of a source without showing a row of it."""
+    """What may be said of a source without showing a row of it.
+
+    Of one that cannot be learned from, `trouble` says why, in words of its loader that may quote
+    data; it takes no part. When it could not be loaded, rows and features are 0.
+    """
 
     name: str
     rows: int
@@ -79,6 +83,7 @@ class SourceInfo:
     place: str = ""
     sparse: bool = False
     effective: float | None = None
+    trouble: str = ""
 
     @property
     def told(self) -> float:

@@ -48,6 +48,13 @@ class Executor(ABC):
     machines: Mapping[str, frozenset[str]]
     """Of each place the names of its machine: host name, address, the worker's own name."""
 
+    cache: int | None = None
+    """Bytes of rows that each place keeps loaded; a half of its memory when left out."""
+
+    @abstractmethod
+    def room(self, place: str) -> int:
+        """Return the bytes of rows that this place keeps loaded."""
+
     @abstractmethod
     def scatter(self, value: Any, at: str | None = None) -> Handle:
         """Put a value at a place (the first one by default)."""

@@ -17,6 +17,7 @@ from weakref import finalize
 
 from distributed import Client
 from distributed.comm import CommClosedError
+from distributed.system import MEMORY_LIMIT
 
 from msl.cluster.base import PATIENCE, Executor, Handle, Soonest
 from msl.cluster.lane import Call, Program, Ref, close_lane, open_lane, run_program
@@ -55,6 +56,9 @@ class DaskExecutor(Executor):
     patience : float
         Seconds to wait for workers without which there is nothing to do: `at_least`, or one on a
         machine where a source lives.
+    cache : int, optional
+        Bytes of rows that each worker keeps loaded. When left out, half of its memory limit; a
+        worker without one counts as its share of a machine like this one.
 
     Raises
     ------
@@ -69,8 +73,10 @@ class DaskExecutor(Executor):
         *,
         at_least: int = 1,
         patience: float = PATIENCE,
+        cache: int | None = None,
     ) -> None:
         self.client, self._only, self.patience = client, frozenset(only), patience
+        self.cache = cache
         self._wanted = 0 if only else at_least
         self._host_names: dict[str, str] = {}
         self._open(at_least)
@@ -82,6 +88,7 @@ class DaskExecutor(Executor):
         self._released: dict[str, list[int]] = defaultdict(list)
         self._ripe: dict[str, list[int]] = defaultdict(list)
         self._sent: dict[str, asyncio.Task[list[Any]]] = {}
+        self._memory: dict[str, int] = {}
         self._presence = Presence(self.client, self.session)
         self.places: tuple[str, ...] = ()
         self.machines: dict[str, frozenset[str]] = {}
@@ -119,6 +126,11 @@ class DaskExecutor(Executor):
         opened = self.client.sync(self._open_lanes, new, workers, clients) if new else {}
         self._host_names |= opened
         self.machines |= {place: self._names(place, workers[place]) for place in opened}
+        crowd = Counter(worker["host"] for worker in workers.values())
+        self._memory |= {
+            place: workers[place]["memory_limit"] or MEMORY_LIMIT // crowd[workers[place]["host"]]
+            for place in opened
+        }
         self.places += tuple(sorted(opened))
         self._presence.show(self.places, self._wanted)
         return bool(opened)
@@ -161,6 +173,10 @@ class DaskExecutor(Executor):
                 for place in pending.keys() - known.keys():
                     pending.pop(place).cancel()
         return opened
+
+    def room(self, place: str) -> int:
+        """Return the bytes of rows that a worker keeps loaded."""
+        return self._memory[place] // 2 if self.cache is None else self.cache
 
     def scatter(self, value: Any, at: str | None = None) -> Handle:
         """Send a value to a worker with the next gather."""
@@ -288,7 +304,9 @@ class DaskExecutor(Executor):
             return [self]
         found: list[Executor] = []
         for i in range(n):
-            one = DaskExecutor(self.client, self.places[i::n], patience=self.patience)
+            one = DaskExecutor(
+                self.client, self.places[i::n], patience=self.patience, cache=self.cache
+            )
             one._host_names |= self._host_names
             found.append(one)
         return found

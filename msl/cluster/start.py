@@ -25,6 +25,7 @@ def open_executor(
     tls: Tls | None = None,
     at_least: int = 1,
     patience: float = PATIENCE,
+    cache: int | None = None,
 ) -> Iterator[Executor]:
     """Yield an executor on a client, a running cluster, a new local cluster, or this process.
 
@@ -43,6 +44,8 @@ def open_executor(
         Workers of a running cluster to wait for before anything begins.
     patience : float
         Seconds to wait for workers without which a run cannot go on.
+    cache : int, optional
+        Bytes of rows that each worker keeps loaded; half of its memory when left out.
 
     Raises
     ------
@@ -50,16 +53,16 @@ def open_executor(
         When the scheduler cannot be reached, does not let us in, or has too few workers.
     """
     if client is not None:
-        with DaskExecutor(client, at_least=at_least, patience=patience) as executor:
+        with DaskExecutor(client, at_least=at_least, patience=patience, cache=cache) as executor:
             yield executor
     elif scheduler is not None:
         with (
             connect(scheduler, tls) as found,
-            DaskExecutor(found, at_least=at_least, patience=patience) as executor,
+            DaskExecutor(found, at_least=at_least, patience=patience, cache=cache) as executor,
         ):
             yield executor
     elif workers == 0:
-        with LocalExecutor() as local:
+        with LocalExecutor(cache) as local:
             yield local
     else:
         with (
@@ -71,7 +74,7 @@ def open_executor(
                 security=tls and tls.security(),
             ) as cluster,
             Client(cluster) as found,
-            DaskExecutor(found, patience=patience) as executor,
+            DaskExecutor(found, patience=patience, cache=cache) as executor,
         ):
             yield executor
 

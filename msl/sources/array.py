@@ -32,6 +32,11 @@ class ArraySource(Source):
     y: NDArray[Any]
     weight: NDArray[Any] | None = None
 
+    @property
+    def in_memory(self) -> bool:
+        """They are."""
+        return True
+
     def load(self) -> Data:
         """Return the rows, checked; without a copy where the dtypes already fit.
 

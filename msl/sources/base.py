@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from msl.errors import DataError
+from msl.errors import DataError, PlanError
 from msl.types import Data, SourceInfo
 
-__all__ = ["Source", "check_data", "info_of", "is_sparse"]
+__all__ = ["Source", "check_data", "check_same", "info_of", "is_sparse"]
 
 
 class Source(ABC):
@@ -23,6 +23,11 @@ class Source(ABC):
     name: str
     machine: str | None = None
     """Where it has to be loaded, see `Pinned`; anywhere when None."""
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the rows come with the recipe: to forget what was loaded would free nothing."""
+        return False
 
     @abstractmethod
     def load(self) -> Data:
@@ -118,6 +123,15 @@ def info_of(name: str, data: Data, place: str = "") -> SourceInfo:
         is_sparse(X),
         _effective(data.weight),
     )
+
+
+def check_same(before: SourceInfo, now: SourceInfo) -> None:
+    """Raise PlanError when a source that was loaded again has other rows."""
+    if now.digest != before.digest:
+        raise PlanError(
+            f"source {now.name!r} has other rows than when the run was started (digest "
+            f"{now.digest}, was {before.digest}): bring them back, or start anew"
+        )
 
 
 def _effective(weight: NDArray[Any] | None) -> float | None:

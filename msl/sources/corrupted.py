@@ -34,6 +34,11 @@ class CorruptedSource(Source):
         object.__setattr__(self, "name", self.source.name)
         object.__setattr__(self, "machine", self.source.machine)
 
+    @property
+    def in_memory(self) -> bool:
+        """Whether the inner rows are."""
+        return self.source.in_memory
+
     def load(self) -> Data:
         """Return the inner rows, corrupted.
 

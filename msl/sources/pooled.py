@@ -28,6 +28,11 @@ class PooledSource(Source):
                     "brought together with others"
                 )
 
+    @property
+    def in_memory(self) -> bool:
+        """Whether the rows of any source are."""
+        return any(source.in_memory for source in self.sources)
+
     def load(self) -> Data:
         """Return the rows of all sources, in their order; sparse when those of one source are."""
         parts = [source.load() for source in self.sources]

@@ -1,6 +1,6 @@
 """Asking places about their sources, one call per place, and halving sources there."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from msl.cluster.base import Executor, Handle
     from msl.hosts import Host
 
-__all__ = ["Mine", "agreed", "gather", "halving", "halving_keys", "merged", "places_of"]
+__all__ = ["Mine", "Numbered", "agreed", "gather", "halving", "halving_keys", "merged", "places_of"]
 
 Mine: TypeAlias = Mapping[int, int]
 """Numbers of the sources of a place, among all that are compared, and their ranks."""
@@ -84,6 +84,25 @@ def gather(
     null = merged(found[len(judged) :])
     columns = np.array([null[number] for number in range(len(null))])
     return merged(found[: len(judged)]), columns.T if halved else None
+
+
+class Numbered(Mapping[int, Data]):
+    """Rows of the sources of a place by their number; they are loaded when they are asked for."""
+
+    def __init__(self, host: "Host", mine: Mine) -> None:
+        self._host, self._mine = host, mine
+
+    def __getitem__(self, number: int) -> Data:
+        return self._host.data[self._mine[number]]
+
+    def __contains__(self, number: object) -> bool:
+        return number in self._mine
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._mine)
+
+    def __len__(self) -> int:
+        return len(self._mine)
 
 
 def merged(parts: Sequence[Mapping[Any, Any]]) -> dict[Any, Any]:

@@ -16,7 +16,16 @@ from numpy.typing import NDArray
 from msl.trust.base import Held
 from msl.trust.discrepancy import Discrepancy, judge_pairs, linear, widest
 from msl.trust.learners import Learner, Predict, differ, exchanged_halves, judge, least_squares, own
-from msl.trust.places import Mine, agreed, gather, halving, halving_keys, merged, places_of
+from msl.trust.places import (
+    Mine,
+    Numbered,
+    agreed,
+    gather,
+    halving,
+    halving_keys,
+    merged,
+    places_of,
+)
 from msl.trust.ridge import Statistics, statistics
 from msl.trust.targets import Targets
 from msl.types import Data
@@ -194,7 +203,7 @@ def _judge_pairs(
     host: "Host", mine: Mine, targets: Targets, parts: Sequence[Mapping[int, Statistics]]
 ) -> dict[int, Array]:
     moments = merged(parts)
-    return judge_pairs(targets, _rows(host, mine), [moments[i] for i in range(len(moments))])
+    return judge_pairs(targets, Numbered(host, mine), [moments[i] for i in range(len(moments))])
 
 
 def _own(host: "Host", mine: Mine, targets: Targets, learner: Learner) -> dict[int, list[Predict]]:

@@ -9,6 +9,7 @@ from msl_pipelines.bench import (
     estimators,
     kernels,
     large_models,
+    many_sources,
     rounds,
     tracking,
     waiting,
@@ -23,6 +24,7 @@ PARTS = {
     "tracking": tracking.main,
     "estimators": estimators.main,
     "waiting": waiting.main,
+    "many_sources": many_sources.main,
     "large_models": large_models.main,
 }
 

@@ -15,9 +15,9 @@ __all__ = ["Done", "Task", "contribute_each"]
 
 _SMALL = 1 << 20
 """Features of all rows up to which a source is small; larger ones gain nothing by company."""
-_SOURCES, _FEATURES, _NUMBERS = 512, 1 << 24, 1 << 22
+_SOURCES, _FEATURES, _NUMBERS = 512, 1 << 24, 1 << 20
 """What is in use at once: so many sources, features of their rows (64 MB), numbers of their
-updates (16 MB)."""
+updates (4 MB)."""
 
 
 class Task(NamedTuple):
@@ -82,7 +82,9 @@ def contribute_each(
 
 def _companies(infos: Mapping[int, SourceInfo], size: int) -> Iterator[list[int]]:
     """Yield ranks of small sources that can be in use at once."""
-    most, features = max(1, min(_SOURCES, _NUMBERS // size)), 0
+    most, features = min(_SOURCES, _NUMBERS // size), 0
+    if most < 2:
+        return  # of so large a model one at a time is enough
     company: list[int] = []
     for rank, info in infos.items():
         if (mine := info.rows * info.features) > _SMALL:

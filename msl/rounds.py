@@ -269,7 +269,7 @@ class _Run:
             if stage.task != before.task:
                 submit = stage.executor.submit
                 met = submit(with_new_server, self.plan, standing.met, at=stage.root)
-                standing = replace(standing, met=met)
+                standing, settled = replace(standing, met=met), False
             standing = replace(standing, flights=())
         return None if settled else (stage, standing)
 

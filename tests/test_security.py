@@ -78,7 +78,7 @@ def test_no_row_is_in_what_leaves_a_host() -> None:
     assert len(rows) == 7 * 40
     assert not [row for row in rows if row.tobytes() in sent]
     # The search would find one: with the rows themselves it does.
-    assert rows[0].tobytes() in pickle.dumps((leaving, host.data))
+    assert rows[0].tobytes() in pickle.dumps((leaving, dict(host.data)))
 
 
 def test_a_solver_is_given_its_own_source_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,13 +87,13 @@ def test_a_solver_is_given_its_own_source_and_no_other(monkeypatch: pytest.Monke
         (host,) = stage.hosts.values()
         owners = {id(data): rank for rank, data in host.data.items()}
         solver = type(stage.plan.algorithm.solver(stage.plan.model))
-        seen, solve = [], solver.solve
+        seen, each = [], solver.solve_each
 
-        def spy(self, params, source, memory, key, round):
-            seen.append(owners[id(source)])
-            return solve(self, params, source, memory, key, round)
+        def spy(self, params, sources, memories, keys, round):
+            seen.extend(owners[id(source)] for source in sources)
+            return each(self, params, sources, memories, keys, round)
 
-        monkeypatch.setattr(solver, "solve", spy)
+        monkeypatch.setattr(solver, "solve_each", spy)
         standing = first_standing(stage)
         for round in range(2):
             _, standing = run_round(stage, standing, round)

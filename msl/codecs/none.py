@@ -19,6 +19,9 @@ __all__ = ["NON_FINITE", "Identity"]
 NON_FINITE = 1
 """Flag of a payload that holds NaN or Inf, and means it."""
 
+_ALIGNED = 16
+"""What malloc gives, and NumPy with it."""
+
 
 @dataclass(frozen=True)
 class Identity(Codec):
@@ -62,8 +65,13 @@ class Identity(Codec):
         return Payload(self, len(vector), (lent,))
 
     def view(self, payload: Payload) -> Vector:
-        """Return the values where they lie."""
-        return self.lend(payload.buffers[0]).buffers[0]
+        """Return the values where they lie, unless that is where no allocation of ours would be.
+
+        Sums depend on it to the bit: vector instructions begin at multiples of their width.
+        """
+        values = payload.buffers[0]
+        aligned = values.ctypes.data % _ALIGNED == 0
+        return self.lend(values if aligned else values.copy()).buffers[0]
 
     def encode_each(
         self, vectors: Sequence[Vector], memories: Sequence[Memory], keys: Sequence[int]

@@ -22,14 +22,15 @@ __all__ = ["block_of", "distance", "finite_payloads", "reduce_blocks"]
 
 _NUMBERS = 1 << 20
 """Of a block of all rows: 4 MB."""
-_LARGE = 4 * _NUMBERS
-"""Fewer numbers than these are not cut: a call for each block would cost more than it saves."""
+_LARGE = 1 << 18
+"""Numbers of a model from which it is cut: of smaller ones a call for each block and source costs
+more than the room is worth."""
 
 
 def block_of(rule: Aggregator, payloads: Sequence[Payload], size: int) -> int | None:
     """Return how many coordinates to take at a time; None where the rows must be whole."""
     n = len(payloads)
-    if not isinstance(rule, Columnwise) or n * size <= _LARGE:
+    if not isinstance(rule, Columnwise) or size < _LARGE or n * size <= 4 * _NUMBERS:
         return None
     runs = [p.codec.run(p) if p.size == size else None for p in payloads]
     if None in runs:

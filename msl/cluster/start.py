@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import dask
 from distributed import Client, LocalCluster
 from distributed.comm import CommClosedError
 
@@ -15,6 +16,10 @@ from msl.errors import PlanError
 __all__ = ["connect", "open_executor"]
 
 CONNECT_SECONDS = 10
+_PAGES = "distributed.nanny.pre-spawn-environ.MALLOC_{}_THRESHOLD_"
+_KEEP_PAGES = {_PAGES.format(what): 1 << 26 for what in ("MMAP", "TRIM")}
+"""Workers keep up to 64 MB of memory that they let go of: else every round gets its arrays from the
+system, page by page, and gives them back."""
 
 
 @contextmanager
@@ -66,17 +71,23 @@ def open_executor(
             yield local
     else:
         with (
-            LocalCluster(
-                n_workers=workers or 2,
-                threads_per_worker=1,
-                processes=True,
-                dashboard_address="127.0.0.1:0",
-                security=tls and tls.security(),
-            ) as cluster,
+            _local_cluster(workers or 2, tls) as cluster,
             Client(cluster) as found,
             DaskExecutor(found, patience=patience, cache=cache) as executor,
         ):
             yield executor
+
+
+def _local_cluster(workers: int, tls: Tls | None) -> LocalCluster:
+    """Return a new cluster of processes of one thread each."""
+    with dask.config.set(_KEEP_PAGES):
+        return LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address="127.0.0.1:0",
+            security=tls and tls.security(),
+        )
 
 
 def connect(scheduler: str, tls: Tls | None = None) -> Client:

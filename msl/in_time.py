@@ -11,13 +11,15 @@ from math import inf
 from time import perf_counter
 from typing import Any
 
-from msl import hosts, meeting
+from msl import meeting
 from msl.cluster.base import Soonest
+from msl.delivery import delivery_of, staying
 from msl.round import at_places, finished
 from msl.stage import Flight, Stage, Standing
 from msl.terms import Terms
 from msl.types import Report
 from msl.waiting.base import Waiting
+from msl.work import work
 
 __all__ = ["Patience", "Script", "run_round_in_time"]
 
@@ -125,9 +127,9 @@ def run_round_in_time(
         asked += ranks
         for at, mine in at_places(stage, ranks).items():
             host, kept = stage.hosts[at], worked_by.get(at)
-            done = submit(hosts.work, host, kept, model, mine, round, limit, at=at)
-            delivery = submit(hosts.delivery_of, done, at=at)
-            worked = submit(hosts.staying, done, at=at)
+            done = submit(work, host, kept, model, mine, round, limit, at=at)
+            delivery = submit(delivery_of, done, at=at)
+            worked = submit(staying, done, at=at)
             flights.append(Flight(at, round, mine, delivery, worked, model, due))
             if script:
                 # What was used for sure: the next one there may not wait until it is.

@@ -18,9 +18,10 @@ from msl.codecs.none import Identity
 from msl.codecs.parts import Parts, bits_of_blocks
 from msl.codecs.pass_through import PassThrough
 from msl.codecs.payload import Payload
+from msl.delivery import Delivery, Sent
 from msl.errors import DataError, PayloadError, PlanError
 from msl.finite import finite_rows, first_non_finite
-from msl.hosts import Delivery, Host, Sent, judge
+from msl.hosts import Host, judge
 from msl.plan import Plan
 from msl.random import derive
 from msl.terms import Came, Fate, Terms, enough, sort

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 
-from msl import hosts
+from msl.delivery import memories_of, worked_before
 from msl.stage import Stage, Standing
 
 __all__ = ["moved"]
@@ -21,10 +21,10 @@ def moved(standing: Standing, before: Stage, after: Stage) -> Standing:
         for rank in ranks:
             origins[before.place_of[rank]].append(rank)
         kept = [
-            submit(hosts.memories_of, standing.worked[origin], tuple(mine), at=origin)
+            submit(memories_of, standing.worked[origin], tuple(mine), at=origin)
             for origin, mine in origins.items()
             if origin in standing.worked
         ]
         if kept:
-            worked[place] = submit(hosts.worked_before, kept, at=place)
+            worked[place] = submit(worked_before, kept, at=place)
     return Standing(standing.met, worked)

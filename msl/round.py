@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from time import perf_counter
 
-from msl import hosts, meeting
+from msl import meeting
 from msl.bounds.capacity import Linear
+from msl.delivery import delivery_of, staying
 from msl.stage import Stage, Standing
 from msl.types import Report
+from msl.work import work
 
 __all__ = [
     "ahead_of",
@@ -93,9 +95,9 @@ def queue_round(stage: Stage, before: Standing, round: int) -> Standing:
     worked, deliveries = dict(before.worked), []
     for place, mine in choose(stage, round).items():
         host, memories = stage.hosts[place], before.worked.get(place)
-        done = submit(hosts.work, host, memories, model, mine, round, at=place)
-        deliveries.append(submit(hosts.delivery_of, done, at=place))
-        worked[place] = submit(hosts.staying, done, at=place)
+        done = submit(work, host, memories, model, mine, round, at=place)
+        deliveries.append(submit(delivery_of, done, at=place))
+        worked[place] = submit(staying, done, at=place)
     host, counts, rows = stage.hosts[root], stage.counts, stage.held_out
     met = submit(meeting.meet, host, before.met, deliveries, counts, rows, round, at=root)
     return Standing(met, worked)

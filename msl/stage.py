@@ -21,6 +21,7 @@ from msl.sources.base import Source
 from msl.trust.all import TrustAll
 from msl.trust.base import Held, TrustReport
 from msl.types import SourceInfo, Vector
+from msl.work import warm_up
 
 __all__ = ["Flight", "Stage", "Standing", "Start", "first_standing", "set_stage", "with_new_server"]
 
@@ -171,6 +172,9 @@ def set_stage(
         judged = before.held_out
     else:
         judged = executor.submit(hosts.load_held_out, held_out, at=root) if held_out else None
+    if plan.waiting.limit is not None:
+        for place, host in held.items():
+            executor.submit(warm_up, host, at=place)
     told = executor.gather(
         [executor.submit(hosts.infos_of, held[place], at=place) for place in ranks]
     )

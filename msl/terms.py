@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
+from msl.delivery import Delivery
 from msl.errors import MslError, PlanError
-from msl.hosts import Delivery
 from msl.plan import Plan
 from msl.waiting.base import Waiting
 

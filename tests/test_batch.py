@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
-from msl import hosts
 from msl.algorithms import Algorithm, FedAvg, FedSgd
 from msl.codecs import make as make_codec
 from msl.codecs.none import Identity
+from msl.delivery import Worked
 from msl.errors import SourceError
 from msl.hosts import Host
 from msl.models import Softmax
@@ -20,6 +20,7 @@ from msl.models.linear import Linear
 from msl.plan import Plan
 from msl.sources.base import info_of
 from msl.types import Data
+from msl.work import work
 
 P, C = 5, 3
 
@@ -55,7 +56,7 @@ def host(
     return Host(plan, "here", dict(enumerate(data)), infos)
 
 
-def rounds(of: Host, monkeypatch: pytest.MonkeyPatch, together: bool) -> list[hosts.Worked]:
+def rounds(of: Host, monkeypatch: pytest.MonkeyPatch, together: bool) -> list[Worked]:
     """Work for three rounds, the sources by turns when not together."""
     with monkeypatch.context() as patch:
         if not together:
@@ -65,12 +66,12 @@ def rounds(of: Host, monkeypatch: pytest.MonkeyPatch, together: bool) -> list[ho
         for round in range(3):
             model = Identity().encode(params * np.float32(1 + round))[0]
             ranks = [rank for rank in of.data if (rank + round) % 4]
-            before = hosts.work(of, before, model, ranks, round)
+            before = work(of, before, model, ranks, round)
             found.append(before)
         return found
 
 
-def check_equal(of: Host, monkeypatch: pytest.MonkeyPatch) -> list[hosts.Worked]:
+def check_equal(of: Host, monkeypatch: pytest.MonkeyPatch) -> list[Worked]:
     together, alone = (rounds(of, monkeypatch, way) for way in (True, False))
     for one, other in zip(together, alone, strict=True):
         assert one.delivery.dropped == other.delivery.dropped

@@ -7,7 +7,7 @@ from codec_samples import SAMPLES
 
 from msl.codecs import Identity, MaxMin, bundle
 from msl.codecs.payload import Payload
-from msl.hosts import Delivery, Sent
+from msl.delivery import Delivery, Sent
 
 
 def payloads(size: int = 101) -> list[Payload]:

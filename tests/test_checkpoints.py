@@ -31,8 +31,8 @@ from msl.checkpoints.store import Folder
 from msl.checkpoints.tree import pack, unpack
 from msl.cluster import DaskExecutor, LocalExecutor
 from msl.codecs import ErrorFeedback, MaxMin, OneBit, PowerSgd, TopK
+from msl.delivery import Delivery, Kept, Worked
 from msl.errors import CheckpointError, PlanError
-from msl.hosts import Delivery, Kept, Worked
 from msl.ledger import Ledger
 from msl.models import Softmax
 from msl.rounds import Standing, first_standing, run_round, set_stage, train
@@ -490,7 +490,7 @@ def test_the_allowed_classes_are_ours_and_frozen():
         assert name.startswith("msl.")
         assert name == f"{cls.__module__}:{cls.__qualname__}"
     known = {"msl.aggregators.guard:Guard", "msl.algorithms.pace:Pace", "msl.meeting:State"}
-    assert known | {"msl.ledger:Ledger", "msl.hosts:Kept", "msl.types:Report"} <= set(allowed())
+    assert known | {"msl.ledger:Ledger", "msl.delivery:Kept", "msl.types:Report"} <= set(allowed())
 
 
 @pytest.mark.parametrize(
@@ -498,9 +498,9 @@ def test_the_allowed_classes_are_ours_and_frozen():
     [
         {"class": "builtins:eval", "fields": {}},
         {"class": "os:system", "fields": {"command": "true"}},
-        {"class": "msl.hosts:Kept", "fields": {"solving": None, "coding": None}},
-        {"class": "msl.hosts:Kept", "fields": ["solving", "coding", "round"]},
-        {"class": ["msl.hosts:Kept"], "fields": {}},
+        {"class": "msl.delivery:Kept", "fields": {"solving": None, "coding": None}},
+        {"class": "msl.delivery:Kept", "fields": ["solving", "coding", "round"]},
+        {"class": ["msl.delivery:Kept"], "fields": {}},
         {
             "class": "msl.codecs.maxmin:MaxMin",
             "fields": {"bits": 99, "bucket": 8, "rounding": "nearest"},

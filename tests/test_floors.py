@@ -16,9 +16,9 @@ FLOORS = [
     "msl.waiting msl.bounds msl.structures",
     "msl.algorithms msl.trust",
     "msl.collectives",
-    "msl.plan msl.fit msl.attempt msl.batch msl.hosts msl.terms msl.blocks msl.meeting "
-    "msl.dealing msl.stage msl.moving msl.round msl.in_time msl.rounds msl.reports msl.ledger "
-    "msl.ledger_page msl.checkpoints msl.peers",
+    "msl.plan msl.fit msl.attempt msl.delivery msl.batch msl.hosts msl.work msl.terms msl.blocks "
+    "msl.meeting msl.dealing msl.stage msl.moving msl.round msl.in_time msl.rounds msl.reports "
+    "msl.ledger msl.ledger_page msl.checkpoints msl.peers",
     "msl.config msl.settings msl.cli msl.estimators msl.comparison msl.cell msl.grid msl.outcome "
     "msl.baselines "
     "msl.ranking msl.plots msl.report_plots msl.comparison_page msl.progress msl.cleaning "

@@ -18,8 +18,9 @@ from msl.attempt import Attempt, Attempts, LateError
 from msl.checkpoints import Checkpoints
 from msl.cluster import DaskExecutor, LocalExecutor, open_executor
 from msl.codecs import Identity
+from msl.delivery import Delivery, Sent
 from msl.errors import MslError, PlanError
-from msl.hosts import Delivery, Host, Sent
+from msl.hosts import Host
 from msl.in_time import Script, run_round_in_time
 from msl.ledger import Drops
 from msl.rounds import set_stage, train

@@ -19,13 +19,14 @@ from msl.checkpoints.file import packed, write_tree
 from msl.cluster import DaskExecutor, LocalExecutor
 from msl.codecs import ErrorFeedback, Identity, MaxMin, PassThrough, Qsgd, Sign, TopK
 from msl.codecs.payload import HEADER_BYTES, Payload, padded
+from msl.delivery import Delivery, Sent, staying
 from msl.errors import MslError, PayloadError
 from msl.finite import finite_rows, first_non_finite
-from msl.hosts import Delivery, Sent
 from msl.models.base import Model
 from msl.rounds import Plan, train
 from msl.sources import ArraySource
 from msl.types import Layout, Update
+from msl.work import work
 
 SOURCES = 4
 RULES = [Mean(), Median(), TrimmedMean(f=1), Meamed(f=1)]
@@ -216,7 +217,7 @@ def test_a_round_takes_the_room_of_its_payloads_and_no_copies():
         host = hosts.hold(plan, "here", list(enumerate(sources())))
         met, counts = meeting.begin(plan, SOURCES), (1.0,) * SOURCES
         for round in range(2):  # kernels compile in the first
-            worked_peak, worked = peak_of(hosts.work, host, None, met.model, range(SOURCES), round)
+            worked_peak, worked = peak_of(work, host, None, met.model, range(SOURCES), round)
             task = (host, met, [worked.delivery], counts, None, round)
             met_peak, after = peak_of(meeting.meet, *task)
         # What is sent, or kept of it at home, and one update in the making, with its residuals.
@@ -247,9 +248,9 @@ def test_a_view_of_a_payload_cannot_be_written_to():
 def test_what_stays_with_a_host_holds_no_payload():
     plan = plan_of(1000, codec=ErrorFeedback(TopK(0.1)))
     host = hosts.hold(plan, "here", list(enumerate(sources())))
-    worked = hosts.work(host, None, meeting.begin(plan, SOURCES).model, range(SOURCES), 0)
-    assert hosts.staying(worked).delivery.sent == ()
-    assert hosts.staying(worked).memories is worked.memories
+    worked = work(host, None, meeting.begin(plan, SOURCES).model, range(SOURCES), 0)
+    assert staying(worked).delivery.sent == ()
+    assert staying(worked).memories is worked.memories
 
 
 def test_what_was_pulled_goes_with_the_call_that_needed_it(cluster):

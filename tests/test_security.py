@@ -15,6 +15,7 @@ from tasks import CLASSES, FEATURES, blobs, held_out, plan
 from msl import hosts, meeting
 from msl.cluster import LocalExecutor
 from msl.config import load_config
+from msl.delivery import delivery_of
 from msl.errors import DataError, PlanError
 from msl.rounds import first_standing, run_round, set_stage
 from msl.sources import FileSource
@@ -68,7 +69,7 @@ def test_no_row_is_in_what_leaves_a_host() -> None:
         (place,) = stage.hosts
         host, worked = stage.hosts[place], standing.worked[place]
         leaving = (
-            hosts.delivery_of(worked),
+            delivery_of(worked),
             hosts.infos_of(host),
             meeting.model_of(standing.met),
             report,

@@ -11,12 +11,12 @@ from pkgutil import iter_modules
 from types import ModuleType
 from typing import Any
 
-from msl import aggregators, algorithms, attacks, codecs, hosts, ledger, meeting, trust, types
+from msl import aggregators, algorithms, attacks, codecs, delivery, ledger, meeting, trust, types
 
 __all__ = ["allowed", "fields_of", "name_of"]
 
 _FAMILIES = (aggregators, algorithms, attacks, codecs, trust)
-_VALUES = (hosts, ledger, meeting, types)
+_VALUES = (delivery, ledger, meeting, types)
 
 
 @cache

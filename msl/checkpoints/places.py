@@ -13,9 +13,9 @@ from msl.checkpoints.file import Packed, packed, read_tree, write_tree
 from msl.checkpoints.manifest import Part
 from msl.checkpoints.store import Folder
 from msl.codecs.none import Identity
+from msl.delivery import Delivery, Kept, Worked
 from msl.errors import CheckpointError
 from msl.finite import first_non_finite
-from msl.hosts import Delivery, Kept, Worked
 from msl.meeting import Met, State
 
 __all__ = [

@@ -5,7 +5,7 @@ from typing import Any
 
 from numba.core import event
 
-from msl import hosts, meeting
+from msl import meeting, work
 
 __all__ = ["compiled", "watch"]
 
@@ -35,7 +35,7 @@ _WATCH = _Watch()
 def watch() -> tuple[str, ...]:
     """Begin to listen; return whose functions a round needs here."""
     event.register("numba:compile", _WATCH)
-    return hosts.__name__, meeting.__name__
+    return work.__name__, meeting.__name__
 
 
 def compiled() -> dict[str, float]:

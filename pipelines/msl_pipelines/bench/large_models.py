@@ -16,17 +16,18 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from msl import hosts, meeting
+from msl import meeting
 from msl.aggregators import make as make_aggregator
 from msl.cluster import open_executor
 from msl.cluster.base import Executor, Handle
 from msl.codecs import make as make_codec
-from msl.hosts import Delivery
+from msl.delivery import Delivery, delivery_of
 from msl.meeting import Met
 from msl.round import choose, run_round
 from msl.rounds import Plan, set_stage
 from msl.sources import ArraySource
 from msl.stage import Stage, Standing, first_standing
+from msl.work import work
 from msl_pipelines.bench.flat_model import FlatModel, Told
 from msl_pipelines.bench.prices import Prices, cpu_of, peak, prices, reset_peak
 
@@ -119,8 +120,8 @@ def _slowly(stage: Stage, standing: Standing) -> tuple[dict[str, float], int]:
     deliveries = {}
     for place, mine in choose(stage, ROUNDS).items():
         host, memories = stage.hosts[place], standing.worked[place]
-        worked = submit(hosts.work, host, memories, model[place], mine, ROUNDS, at=place)
-        deliveries[place] = submit(hosts.delivery_of, worked, at=place)
+        worked = submit(work, host, memories, model[place], mine, ROUNDS, at=place)
+        deliveries[place] = submit(delivery_of, worked, at=place)
     costs = submit(source_costs, stage.plan, standing.met, at=root)
     ((solve, encode),) = executor.gather([costs])
     arrived, seconds["wire"] = _paid(executor, root, same, deliveries[other])

@@ -66,8 +66,9 @@ def peers(per_round: int) -> Iterator[Told | str]:
         except subprocess.TimeoutExpired:
             yield f"{unnamed} is left out: not done within {_LIMIT} s"
         except (OSError, subprocess.CalledProcessError) as error:
-            said = getattr(error, "stderr", None) or str(error)
-            yield f"{unnamed} is left out: {said.strip().splitlines()[-1]}"
+            said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
+            why = next((line for line in reversed(said) if "Error" in line), said[-1])
+            yield f"{unnamed} is left out: {why.strip()}"
         else:
             yield _told(peer, done.stdout)
 

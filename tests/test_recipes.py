@@ -84,7 +84,8 @@ def test_slurm_takes_what_the_recipe_gives() -> None:
     spec.loader.exec_module(recipe)
     asked = recipe.machine(None)
     assert set(asked) <= accepted(jobqueue.SLURMCluster, jobqueue.slurm.SLURMJob)
-    with jobqueue.SLURMCluster(**{**asked, "interface": "lo"}) as cluster:
+    here = {"interface": "lo", "scheduler_options": {"dashboard_address": "127.0.0.1:0"}}
+    with jobqueue.SLURMCluster(**{**asked, **here}) as cluster:
         script = cluster.job_script()
     assert "--nthreads 1" in script
     assert f"--nworkers {asked['processes']}" in script

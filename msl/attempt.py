@@ -64,7 +64,7 @@ class Attempts:
     ranks : sequence of int
         For whom.
     before : mapping from int to Attempt
-        Of earlier rounds and still at it: these sources are late at once.
+        Of earlier rounds: sources that are still at it are late at once.
     round : int
         For which this is.
     seconds : float
@@ -79,9 +79,11 @@ class Attempts:
         round: int,
         seconds: float,
     ) -> None:
-        self.round, self.end, self.tried = round, perf_counter() + seconds, dict(before)
+        self.round, self.end = round, perf_counter() + seconds
+        # Those that came to an end since are free again.
+        self.tried = {rank: attempt for rank, attempt in before.items() if not attempt.done()}
         first = round % max(len(ranks), 1)
-        mine = [rank for rank in (*ranks[first:], *ranks[:first]) if rank not in before]
+        mine = [rank for rank in (*ranks[first:], *ranks[:first]) if rank not in self.tried]
         for i, rank in enumerate(mine):
             if self.left <= 0:
                 break

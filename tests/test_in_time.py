@@ -325,3 +325,10 @@ def test_what_does_not_fit_is_said(changes, words):
 def test_settings_out_of_range_are_refused(kind, arguments):
     with pytest.raises(PlanError, match=f"{list(arguments)[-1]} must be"):
         kind(**arguments)
+
+
+def test_who_was_late_and_is_ready_by_now_is_asked_again():
+    first = Attempts(lambda rank: time.sleep(0.2 + rank), [0], {}, 0, 0.05)
+    before = first.hanging
+    before[0].wait(5.0)
+    assert Attempts(lambda rank: rank + 7, [0], before, 1, 1.0).outcome(0) == 7

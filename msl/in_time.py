@@ -116,6 +116,8 @@ def run_round_in_time(
     """
     start = perf_counter()
     plan, root, submit = stage.plan, stage.root, stage.executor.submit
+    # Before the sources of that place are at work, behind whom it would wait.
+    counts = stage.counts
     # Beside the sources of that place, so that they hold up nobody.
     meet = partial(submit, at=root, aside=True)
     model, worked_by = meet(meeting.model_of, before.met), dict(before.worked)
@@ -150,7 +152,7 @@ def run_round_in_time(
             [flight.delivery for flight in closing],
             _patience(stage, terms, round, for_all=for_all or script is not None),
         ),
-        stage.counts,
+        counts,
         stage.held_out,
         round,
         terms,

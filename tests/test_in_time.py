@@ -332,3 +332,15 @@ def test_who_was_late_and_is_ready_by_now_is_asked_again():
     before = first.hanging
     before[0].wait(5.0)
     assert Attempts(lambda rank: rank + 7, [0], before, 1, 1.0).outcome(0) == 7
+
+
+@pytest.mark.parametrize("waiting", [Deadline(20, over=1.3), Buffered(4)])
+def test_the_first_meeting_does_not_wait_for_the_sources_beside_it(cluster, waiting):
+    a_plan = slow_plan(
+        0.5, waiting, rounds=1, per_round=3 if waiting.name == "deadline" else None,
+        corrupted=(), attack=None, aggregator=Mean(),
+    )  # fmt: skip
+    with DaskExecutor(cluster) as executor:
+        stage = set_stage(a_plan, some_slow({0, 2, 4, 6}, 8), held_out(), executor)
+        report, _ = run_round_in_time(stage, first_standing(stage), 0)
+    assert report.seconds["round"] < 1.0

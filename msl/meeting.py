@@ -105,7 +105,7 @@ def meet(
     came = sort(plan.waiting, deliveries, terms, round)
     heard = _hear(plan, state, came, round)
     if not enough(plan, terms, len(heard.sent), heard.dropped, round):
-        heard, came = heard.unused(), came.unused()
+        heard, came = heard.unused(state.attack), came.unused()
     trusted, held_out = _split(held_out, plan.trusted)
     params, server, aggregated = _step(plan, state, heard, counts, trusted)
     if first_non_finite(params) >= 0:
@@ -166,10 +166,11 @@ class _Heard:
     up_dense: int
     attack: Memory
 
-    def unused(self) -> "_Heard":
-        """Return it for a round that goes by without a step."""
+    def unused(self, attack: Memory) -> "_Heard":
+        """Return it for a round that goes by without a step, with the memory before it."""
         alone = dict.fromkeys((s.rank for s in self.sent), "too few others came")
-        return replace(self, rows=self.rows[:0], sent=(), dropped=self.dropped | alone)
+        dropped = self.dropped | alone
+        return replace(self, rows=self.rows[:0], sent=(), dropped=dropped, attack=attack)
 
 
 def _hear(plan: Plan, state: State, came: Came, round: int) -> _Heard:

@@ -14,6 +14,7 @@ from tasks import SlowSgd, blobs, held_out, pid, plan, some_slow
 from msl import meeting
 from msl.aggregators import Mean, TrimmedMean
 from msl.algorithms import Lbfgs
+from msl.attacks import Delayed
 from msl.attempt import Attempt, Attempts, LateError
 from msl.checkpoints import Checkpoints
 from msl.cluster import DaskExecutor, LocalExecutor, open_executor
@@ -344,3 +345,30 @@ def test_the_first_meeting_does_not_wait_for_the_sources_beside_it(cluster, wait
         stage = set_stage(a_plan, some_slow({0, 2, 4, 6}, 8), held_out(), executor)
         report, _ = run_round_in_time(stage, first_standing(stage), 0)
     assert report.seconds["round"] < 1.0
+
+
+def delivered(size, *ranks):
+    """A delivery of plain updates."""
+    rows = [np.full(size, 1.0 + rank, np.float32) for rank in ranks]
+    sent = [Sent(r, Identity().encode(x)[0], 1.0, 0.0) for r, x in zip(ranks, rows, strict=True)]
+    return Delivery(tuple(sent), {}, 0.0)
+
+
+def two_of_seven(a_plan):
+    """What meets when two of seven sources came."""
+    before = meeting.begin(a_plan, 7)
+    deliveries = [delivered(a_plan.model.layout.size, 0, 2), None]
+    terms = Terms(tuple(range(7)), 7, (0, 0), ((0, 2), (1, 3, 4, 5, 6)))
+    return meeting.meet(
+        Host(a_plan, "here", {}, {}), before, deliveries, (1.0,) * 7, None, 0, terms
+    )
+
+
+def test_a_liar_remembers_nothing_of_a_round_that_went_by():
+    """A replay asks nobody in that round."""
+    a_plan = plan(
+        waiting=Deadline(1), codec=Identity(), attack=Delayed(1), corrupted=(0,), on_failure="drop"
+    )
+    met = two_of_seven(a_plan)
+    assert met.report.participants == ()
+    assert met.state.attack == ()

@@ -24,7 +24,7 @@ from msl.finite import finite_rows, first_non_finite
 from msl.hosts import Host, judge
 from msl.plan import Plan
 from msl.random import derive
-from msl.terms import Came, Fate, Terms, enough, sort
+from msl.terms import Came, Fate, Terms, enough, sort, suits
 from msl.types import Aggregated, Data, Memory, Report, Rows, Vector
 
 __all__ = ["Met", "State", "begin", "fates_of", "meet", "model_of", "params_of", "report_of"]
@@ -285,7 +285,8 @@ def _attack(plan: Plan, rows: Rows, ranks: Sequence[int], memory: Memory, round:
     if not isinstance(plan.attack, Attack):
         return memory
     lying = np.isin(ranks, plan.corrupted)
-    if not lying.any() or lying.all():
+    # Rows that are too few to be aggregated are not used, whatever is in them.
+    if not lying.any() or lying.all() or not suits(plan, len(rows)):
         return memory
 
     def aggregate(imagined: Rows) -> Vector:

@@ -12,7 +12,7 @@ from msl.errors import MslError, PlanError
 from msl.plan import Plan
 from msl.waiting.base import Waiting
 
-__all__ = ["Came", "Fate", "Terms", "enough", "sort"]
+__all__ = ["Came", "Fate", "Terms", "enough", "sort", "suits"]
 
 Fate: TypeAlias = Literal["away", "spare", "used"]
 """Of a delivery: it has not come, came and was thrown away, or was used."""
@@ -115,7 +115,7 @@ def enough(
             return sent > 0
         raise MslError(f"no update in round {round}: {_listed(dropped)}")
     least = plan.waiting.least(terms.k)
-    if sent >= least and (plan.aggregator.per_source or _suits(plan, sent)):
+    if sent >= least and suits(plan, sent):
         return True
     if plan.on_failure == "drop":
         return False
@@ -125,7 +125,10 @@ def enough(
     )
 
 
-def _suits(plan: Plan, sent: int) -> bool:
+def suits(plan: Plan, sent: int) -> bool:
+    """Return whether the aggregator can do with so many updates."""
+    if plan.aggregator.per_source:
+        return True
     try:
         plan.aggregator.check(sent)
     except PlanError:

@@ -14,7 +14,7 @@ from tasks import SlowSgd, blobs, held_out, pid, plan, some_slow
 from msl import meeting
 from msl.aggregators import Mean, TrimmedMean
 from msl.algorithms import Lbfgs
-from msl.attacks import Delayed
+from msl.attacks import Delayed, Optimal
 from msl.attempt import Attempt, Attempts, LateError
 from msl.checkpoints import Checkpoints
 from msl.cluster import DaskExecutor, LocalExecutor, open_executor
@@ -372,3 +372,13 @@ def test_a_liar_remembers_nothing_of_a_round_that_went_by():
     met = two_of_seven(a_plan)
     assert met.report.participants == ()
     assert met.state.attack == ()
+
+
+def test_a_liar_who_imagines_the_aggregate_of_too_few_ends_no_run():
+    a_plan = plan(
+        waiting=Deadline(1, quorum=5), codec=Identity(), attack=Optimal(), corrupted=(0,),
+        aggregator=TrimmedMean(f=2), on_failure="drop",
+    )  # fmt: skip
+    report = two_of_seven(a_plan).report
+    assert report.participants == ()
+    assert len(report.dropped) == 7

@@ -44,8 +44,8 @@ COLUMNS = (
 class Drops:
     """How often a source was asked in vain, and the last time.
 
-    `late` of those times it was not ready when the round was closed, `in_row` times since it was
-    heard.
+    `late` of those times it was not ready when the round was closed, `in_row` times since it last
+    answered.
     """
 
     times: int
@@ -56,7 +56,7 @@ class Drops:
 
     def after(self, round: int, why: str, late: bool) -> "Drops":
         """Return it after one more time."""
-        in_row = self.in_row + 1 if late else self.in_row
+        in_row = self.in_row + 1 if late else 0
         return Drops(self.times + 1, round, why, self.late + late, in_row)
 
     @property

@@ -382,3 +382,11 @@ def test_a_liar_who_imagines_the_aggregate_of_too_few_ends_no_run():
     report = two_of_seven(a_plan).report
     assert report.participants == ()
     assert len(report.dropped) == 7
+
+
+def test_who_answers_in_vain_is_not_late_again():
+    drops = Drops(0, 0, "")
+    for round in range(2):
+        drops = drops.after(round, "late: not ready", late=True)
+    assert drops.rests_until == 3
+    assert drops.after(3, "too few others came", late=False).rests_until == 4

@@ -114,7 +114,8 @@ def enough(
         if sent or terms:
             return sent > 0
         raise MslError(f"no update in round {round}: {_listed(dropped)}")
-    least = plan.waiting.least(terms.k)
+    # A full buffer is used, whatever of it is fit: a liar's NaN could else spoil it every time.
+    least = 1 if plan.waiting.folds else plan.waiting.least(terms.k)
     if sent >= least and suits(plan, sent):
         return True
     if plan.on_failure == "drop":

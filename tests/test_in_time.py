@@ -14,7 +14,7 @@ from tasks import SlowSgd, blobs, held_out, pid, plan, some_slow
 from msl import meeting
 from msl.aggregators import Mean, TrimmedMean
 from msl.algorithms import Lbfgs
-from msl.attacks import Delayed, Optimal
+from msl.attacks import Delayed, Nan, Optimal
 from msl.attempt import Attempt, Attempts, LateError
 from msl.checkpoints import Checkpoints
 from msl.cluster import DaskExecutor, LocalExecutor, open_executor
@@ -390,3 +390,12 @@ def test_who_answers_in_vain_is_not_late_again():
         drops = drops.after(round, "late: not ready", late=True)
     assert drops.rests_until == 3
     assert drops.after(3, "too few others came", late=False).rests_until == 4
+
+
+@pytest.mark.parametrize("on_failure", ["raise", "drop"])
+def test_an_update_that_is_unfit_does_not_spoil_the_buffer(on_failure):
+    result = local(
+        plan(waiting=Buffered(7), attack=Nan(), corrupted=(0,), rounds=2, on_failure=on_failure),
+        blobs(),
+    )
+    assert [r.participants for r in result.reports] == [tuple(range(1, 7))] * 2

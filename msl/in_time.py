@@ -139,7 +139,7 @@ def run_round_in_time(
     closing = [flight for flight in flights if flight.due in (None, round)]
     terms = Terms(
         asked,
-        plan.per_round or len(stage.candidates),
+        _wanted(stage),
         tuple(flight.round for flight in closing),
         tuple(flight.ranks for flight in closing),
         script.reports[round].bytes_total if script else None,
@@ -173,8 +173,7 @@ def _whom(
     stage: Stage, flights: Sequence[Flight], resting: frozenset[int], round: int
 ) -> tuple[int, ...]:
     """Return whom to ask: drawn among those whose place is free and who do not rest."""
-    plan, waiting = stage.plan, stage.plan.waiting
-    k = plan.per_round or len(stage.candidates)
+    plan, waiting, k = stage.plan, stage.plan.waiting, _wanted(stage)
     busy = {rank for flight in flights for rank in stage.ranks[flight.place]}
     open_to = free = stage.candidates.without(busy)
     if resting:
@@ -187,6 +186,12 @@ def _whom(
     if not open_to or wanted < 1:
         return ()
     return plan.sampler.choose(open_to, wanted, plan.seed, round)
+
+
+def _wanted(stage: Stage) -> int:
+    """Return how many updates are to be heard: no more than there are sources to believe."""
+    n = len(stage.candidates)
+    return min(stage.plan.per_round or n, n)
 
 
 def _patience(stage: Stage, terms: Terms, round: int, *, for_all: bool) -> Patience:

@@ -27,6 +27,7 @@ from msl.ledger import Drops
 from msl.rounds import set_stage, train
 from msl.stage import first_standing
 from msl.terms import Terms
+from msl.trust.base import TrustReport
 from msl.waiting import Buffered, Deadline, Everyone
 
 SGD = {"epochs": 1, "batch": 8, "lr": 0.1}
@@ -399,3 +400,13 @@ def test_an_update_that_is_unfit_does_not_spoil_the_buffer(on_failure):
         blobs(),
     )
     assert [r.participants for r in result.reports] == [tuple(range(1, 7))] * 2
+
+
+def test_no_more_are_needed_than_are_believed():
+    a_plan = plan(waiting=Deadline(60), per_round=6, corrupted=(), attack=None)
+    with LocalExecutor() as executor:
+        stage = set_stage(a_plan, blobs(), held_out(), executor)
+        verdict = TrustReport((1.0,) * 3 + (0.0,) * 4, ("",) * 7)
+        stage = replace(stage, verdict=verdict)
+        report, _ = run_round_in_time(stage, first_standing(stage), 0)
+    assert report.participants == (0, 1, 2)

@@ -18,6 +18,7 @@ __all__ = [
     "Sent",
     "Worked",
     "delivery_of",
+    "left_out",
     "memories_of",
     "staying",
     "worked_before",
@@ -102,6 +103,12 @@ def memories_of(worked: Worked, ranks: Sequence[int]) -> dict[int, Kept]:
 def worked_before(memories: Sequence[dict[int, Kept]]) -> Worked:
     """Return what sources keep that have come from several places."""
     return Worked(Delivery((), {}, 0.0), {rank: k for one in memories for rank, k in one.items()})
+
+
+def left_out(before: Worked | None, worked: Worked) -> Worked:
+    """Return what stays where a delivery was not used: memories as before, and who hangs."""
+    memories = before.memories if before else {}
+    return Worked(Delivery((), {}, 0.0), memories, worked.hanging)
 
 
 def staying(worked: Worked) -> Worked:

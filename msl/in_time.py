@@ -13,7 +13,7 @@ from typing import Any
 
 from msl import meeting
 from msl.cluster.base import Soonest
-from msl.delivery import delivery_of, staying
+from msl.delivery import delivery_of, left_out, staying
 from msl.round import at_places, finished
 from msl.stage import Flight, Stage, Standing
 from msl.terms import Terms
@@ -163,8 +163,11 @@ def run_round_in_time(
     for flight, fate in zip(closing, fates, strict=True):
         if fate != "away":
             flights.remove(flight)
+        at = flight.place
         if fate == "used" and not script:
-            worked_by[flight.place] = flight.worked
+            worked_by[at] = flight.worked
+        elif fate == "spare" and not script:
+            worked_by[at] = submit(left_out, worked_by.get(at), flight.worked, at=at)
     standing = Standing(met, worked_by, tuple(flights))
     return finished(stage, report, perf_counter() - start), standing
 

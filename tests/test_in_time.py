@@ -410,3 +410,12 @@ def test_no_more_are_needed_than_are_believed():
         stage = replace(stage, verdict=verdict)
         report, _ = run_round_in_time(stage, first_standing(stage), 0)
     assert report.participants == (0, 1, 2)
+
+
+def test_a_source_that_hangs_is_left_alone_after_a_round_that_went_by():
+    a_plan = slow_plan(2.0, Deadline(0.5, quorum=7), rounds=2, on_failure="drop")
+    result = local(a_plan, some_slow({0}))
+    assert [r.dropped[0] for r in result.reports] == [
+        "late: not ready when the time was over",
+        "late: still at round 0",
+    ]

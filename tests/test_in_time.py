@@ -18,6 +18,8 @@ from msl.attacks import Delayed, Nan, Optimal
 from msl.attempt import Attempt, Attempts, LateError
 from msl.checkpoints import Checkpoints
 from msl.cluster import DaskExecutor, LocalExecutor, open_executor
+from msl.cluster.base import Soonest
+from msl.cluster.lane import _lanes
 from msl.codecs import Identity
 from msl.delivery import Delivery, Sent
 from msl.errors import MslError, PlanError
@@ -419,3 +421,29 @@ def test_a_source_that_hangs_is_left_alone_after_a_round_that_went_by():
         "late: not ready when the time was over",
         "late: still at round 0",
     ]
+
+
+def ways(dask_worker):
+    """How many values lie at a worker that came late."""
+    lanes = [lane for (_, at), lane in _lanes.items() if at == dask_worker.address]
+    return sum(way.done() for lane in lanes for way in lane.on_the_way.values())
+
+
+def sleepy(seconds):
+    time.sleep(seconds)
+    return seconds
+
+
+def as_it_is(came, seconds):
+    return 0.0 * seconds * len(came)
+
+
+def test_what_came_late_and_is_not_asked_for_again_is_let_go(cluster):
+    with DaskExecutor(cluster) as executor:
+        root, other = executor.places
+        for _ in range(4):
+            slow = executor.submit(sleepy, 0.05, at=other)
+            seen = executor.submit(list, Soonest([slow], as_it_is), at=root, aside=True)
+            assert executor.gather([seen]) == [[None]]
+            executor.gather([slow])
+        assert sum(cluster.run(ways).values()) <= 1

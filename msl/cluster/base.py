@@ -24,7 +24,7 @@ class Soonest:
     Parameters
     ----------
     handles : list of Handle
-        Of the values. One that did not come may be asked for again by a later call.
+        Of the values. One that did not come may be asked for again by the next such call.
     patience : callable
         ``patience(came, seconds)``: how many more seconds to wait for what is None in `came`,
         that long after the call's turn had come; asked again after every value.

@@ -154,6 +154,10 @@ class Lane:
 
     async def soonest(self, asked: Soonest) -> list[Any]:
         """Fetch what comes in time; the rest stays on its way, for whoever asks for it next."""
+        # What came since, and is not asked for any more, would stay here for good.
+        for ref in [ref for ref, way in self.on_the_way.items() if way.done()]:
+            if ref not in asked.handles:
+                del self.on_the_way[ref]
         begun, ways = perf_counter(), [self.way(ref) for ref in asked.handles]
         while True:
             came = [way.result() if way.done() else None for way in ways]

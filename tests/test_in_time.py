@@ -1,5 +1,6 @@
 """Rounds that do not wait for everyone: deadline, quorum, over-selection, buffers, replays."""
 
+import asyncio
 import os
 import signal
 import time
@@ -19,7 +20,7 @@ from msl.attempt import Attempt, Attempts, LateError
 from msl.checkpoints import Checkpoints
 from msl.cluster import DaskExecutor, LocalExecutor, open_executor
 from msl.cluster.base import Soonest
-from msl.cluster.lane import _lanes
+from msl.cluster.lane import Program, _lanes
 from msl.codecs import Identity
 from msl.delivery import Delivery, Sent
 from msl.errors import MslError, PlanError
@@ -447,3 +448,15 @@ def test_what_came_late_and_is_not_asked_for_again_is_let_go(cluster):
             assert executor.gather([seen]) == [[None]]
             executor.gather([slow])
         assert sum(cluster.run(ways).values()) <= 1
+
+
+def test_what_went_wrong_with_a_program_is_said_by_the_next_one():
+    async def fails():
+        raise PlanError("the worker lacks a module")
+
+    async def send():
+        before = asyncio.ensure_future(fails())
+        await DaskExecutor._send_after(None, before, "there", Program((), (), ()))
+
+    with pytest.raises(PlanError, match="lacks a module"):
+        asyncio.run(send())

@@ -253,6 +253,8 @@ class DaskExecutor(Executor):
         """Send a program when the place has the one before: they could overtake each other."""
         if before is not None:
             await asyncio.wait([before])
+            # Nobody may be looking at it any more; what it was to make is waited for in vain.
+            before.result()
         return await self._send_one(place, program)
 
     async def _send_one(self, place: str, program: Program) -> list[Any]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import inf
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import Any
 
 from msl import meeting
@@ -160,6 +160,9 @@ def run_round_in_time(
     report, fates = stage.executor.gather(
         [meet(meeting.report_of, met), meet(meeting.fates_of, met)]
     )
+    if limit and not report.participants:
+        # In its own time: all rounds might go by while something is down for a minute.
+        sleep(max(0.0, start + limit - perf_counter()))
     for flight, fate in zip(closing, fates, strict=True):
         if fate != "away":
             flights.remove(flight)

@@ -140,6 +140,14 @@ def test_a_round_without_its_quorum_is_an_error_or_goes_by():
     assert len(result.reports) == 3
 
 
+def test_rounds_that_go_by_take_their_time():
+    # The source that hangs is left out without a try from the second round on.
+    a_plan = slow_plan(2.0, Deadline(0.3, quorum=7), rounds=4, on_failure="drop")
+    result = local(a_plan, some_slow({0}))
+    assert all(report.participants == () for report in result.reports)
+    assert all(report.seconds["round"] >= 0.3 for report in result.reports)
+
+
 def test_a_round_is_closed_when_enough_are_heard(cluster):
     # With two places, one of them always slow: it holds up nobody, and is not asked meanwhile.
     a_plan = slow_plan(

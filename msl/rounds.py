@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from msl import meeting
 from msl.checkpoints.base import Checkpoints, Saved, Shelf
 from msl.cluster.base import Executor
@@ -146,7 +148,7 @@ def train(
         while True:
             try:
                 stage, standing = run.through()
-                params = _fetch(stage, standing, meeting.params_of)
+                params = _params(stage, standing)
                 server = _fetch(stage, standing, _server_of) if keep_server else None
                 return Result(params, run.reports, run.ledger, server)
             except WorkerLostError:
@@ -295,7 +297,7 @@ class _Run:
     def hear(self, report: Report, stage: Stage, standing: Standing) -> None:
         """Tell everybody of a report."""
         # First who may find a worker lost, and is told again then.
-        if self.watch and self.watch(report, lambda: _fetch(stage, standing, meeting.params_of)):
+        if self.watch and self.watch(report, lambda: _params(stage, standing)):
             self.end = report.round + 1
         self.reports.append(report)
         self.ledger = self.ledger.heard(report)
@@ -311,7 +313,7 @@ class _Run:
             if judges is not None:
                 known = executor.submit(info_of, judges.name, stage.held_out, root, at=root)
                 (dataset,) = executor.gather([known])
-            params = _fetch(stage, standing, meeting.params_of)
+            params = _params(stage, standing)
             self.tracker.log_checkpoint(done - 1, self.plan.model, params, dataset=dataset)
         if self.shelf and not settled and self.shelf.due(done):
             self.shelf = self.shelf.save(
@@ -324,6 +326,14 @@ def _fetch(stage: Stage, standing: Standing, fn: Callable[[Met], Any]) -> Any:
     asked = stage.executor.submit(fn, standing.met, at=stage.root, aside=True)
     (found,) = stage.executor.gather([asked])
     return found
+
+
+def _params(stage: Stage, standing: Standing) -> Vector:
+    """Bring the model to the client; what came over a wire may lie at an odd address.
+
+    NumPy multiplies matrices there in another order: predictions would differ in their last bits.
+    """
+    return np.require(_fetch(stage, standing, meeting.params_of), requirements="A")
 
 
 def _server_of(met: Met) -> Any:

@@ -1,5 +1,6 @@
 """One seed, one model: in process and on 1, 2 and 4 workers, for every aggregator and codec."""
 
+import numpy as np
 import pytest
 from codec_samples import SAMPLES
 from distributed import Client, LocalCluster
@@ -9,7 +10,9 @@ from tasks import blobs, held_out, plan
 from msl.aggregators import AGGREGATORS, make
 from msl.cluster import DaskExecutor, LocalExecutor
 from msl.codecs import CODECS
+from msl.models import Softmax
 from msl.rounds import train
+from msl.sources import ArraySource
 
 BY_NAME = {codec.name: codec for codec in SAMPLES}
 
@@ -53,3 +56,35 @@ def test_every_aggregator(name, four, monkeypatch):
 @pytest.mark.parametrize("name", list(CODECS))
 def test_every_codec(name, four, monkeypatch):
     is_the_same_anywhere(plan(codec=BY_NAME[name], rounds=4), four, monkeypatch)
+
+
+class Odd(LocalExecutor):
+    """Brings arrays to odd addresses, where a wire may leave them."""
+
+    def gather(self, handles):
+        return [odd(value) if isinstance(value, np.ndarray) else value for value in handles]
+
+
+def odd(array):
+    room = np.empty(array.nbytes + 1, np.uint8)
+    found = room[1:].view(array.dtype).reshape(array.shape)
+    found[...] = array
+    return found
+
+
+def test_what_came_over_a_wire_predicts_the_same_bits():
+    draw, p, n_classes = np.random.default_rng(0), 37, 7
+    X, y = draw.standard_normal((1000, p), np.float32), draw.integers(0, n_classes, 1000)
+    source, model, seen = ArraySource("a", X[:40], y[:40]), Softmax(p, n_classes), []
+
+    def watch(_report, params):
+        seen.append(params())
+        return False
+
+    task = plan(model=model, n_classes=n_classes, rounds=2, attack=None, corrupted=())
+    here, there = (
+        train(task, [source], executor, watch=watch).params for executor in (LocalExecutor(), Odd())
+    )
+    assert here.tobytes() == there.tobytes()
+    assert model.decision(here, X).tobytes() == model.decision(there, X).tobytes()
+    assert all(params.flags.aligned for params in seen)

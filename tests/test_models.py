@@ -17,8 +17,10 @@ from torch import nn
 from msl.errors import DataError, PlanError
 from msl.models import MODELS, Linear, Model, Softmax
 from msl.models import make as make_model
+from msl.models.base import Run
 from msl.models.torch import TorchModel
 from msl.models.torch_mlp import Mlp
+from msl.types import Data
 
 P, M = 5, 30
 SAMPLES: list[tuple[Model, int]] = [
@@ -322,3 +324,28 @@ def test_threads_start_from_their_own_keys() -> None:
     with ThreadPoolExecutor(4) as pool:
         together = list(pool.map(model.init, keys))
     np.testing.assert_array_equal(together, alone)
+
+
+def spread(array: NDArray[Any]) -> NDArray[Any]:
+    """Return equal numbers with gaps between them."""
+    return np.repeat(array, 2)[::2]
+
+
+def test_steps_do_not_depend_on_how_arrays_lie() -> None:
+    """The kernel reads memory by address: gaps and other types must not reach it."""
+    draw, model = np.random.default_rng(0), Softmax(5, 3)
+    X, y, order = draw.standard_normal((12, 5), np.float32), np.arange(12) % 3, draw.permutation(12)
+    weight = draw.integers(1, 4, 12).astype(np.float32)
+    params = draw.standard_normal(model.layout.size, np.float32)
+
+    def end(params: Any, y: Any, weight: Any, order: Any) -> tuple[bytes, float, bytes]:
+        source, counts = Data(X, y, weight), {"rate": 0.1, "shown": 12}
+        local, loss = model.local_sgd(params, source, order, batch=4, steps=3, **counts)
+        (made,) = model.local_sgd_each(params, [source], [Run(order, 4, 3)], **counts)
+        assert made is not None
+        return local.tobytes(), loss, made[0].tobytes()
+
+    wanted = end(params, y, weight, order)
+    assert end(spread(params), spread(y), spread(weight), spread(order)) == wanted
+    assert end(params, y, weight.astype(np.float64), order.astype(np.int32)) == wanted
+    assert end(spread(params), y, weight, order.astype(np.int32)) == wanted

@@ -138,15 +138,19 @@ class Softmax(Model):
             return super().local_sgd(
                 params, source, order, batch=batch, steps=steps, rate=rate, shown=shown
             )
+        weight = source.weight
+        if weight is not None:
+            weight = np.ascontiguousarray(weight, np.float32)
         local, loss = softmax_sgd(
-            params,
+            # The kernel reads memory: what lies otherwise would be read as it is not meant.
+            np.ascontiguousarray(params, np.float32),
             np.ascontiguousarray(X, np.float32),
-            self._labels(source.y).astype(np.int64, copy=False),
-            order,
+            np.ascontiguousarray(self._labels(source.y), np.int64),
+            np.ascontiguousarray(order, np.int64),
             batch=batch,
             steps=steps,
             rate=rate,
-            weight=source.weight,
+            weight=weight,
             l2=self._factors,
             shown=min(shown, len(source)),
         )
@@ -171,9 +175,11 @@ class Softmax(Model):
         if not sources or not all(plain):
             return super().local_sgd_each(params, sources, runs, rate=rate, shown=shown)
         tasks = [
-            (source.X, source.y, source.weight, *run, min(shown, len(source)))
-            for source, run in zip(sources, runs, strict=True)
-        ]
+            (source.X, source.y, source.weight, np.ascontiguousarray(order, np.int64),
+             batch, steps, min(shown, len(source)))
+            for source, (order, batch, steps) in zip(sources, runs, strict=True)
+        ]  # fmt: skip
+        params = np.ascontiguousarray(params, np.float32)
         moved, losses, fine = softmax_sgd_each(params, tasks, rate=rate, l2=self._factors)
         decay = penalty(self.l2, self._l2, self._parts(params)[0]) if shown and self.l2 else 0.0
         return [

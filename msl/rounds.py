@@ -297,7 +297,8 @@ class _Run:
     def hear(self, report: Report, stage: Stage, standing: Standing) -> None:
         """Tell everybody of a report."""
         # First who may find a worker lost, and is told again then.
-        if self.watch and self.watch(report, lambda: _params(stage, standing)):
+        # A copy: in process it is what the run goes on from, and a watch may write to it.
+        if self.watch and self.watch(report, lambda: _params(stage, standing).copy()):
             self.end = report.round + 1
         self.reports.append(report)
         self.ledger = self.ledger.heard(report)

@@ -88,3 +88,13 @@ def test_what_came_over_a_wire_predicts_the_same_bits():
     assert here.tobytes() == there.tobytes()
     assert model.decision(here, X).tobytes() == model.decision(there, X).tobytes()
     assert all(params.flags.aligned for params in seen)
+
+
+def test_a_watch_may_write_to_what_it_got():
+    def watch(_report, params):
+        params()[:] = 0
+        return False
+
+    with LocalExecutor() as local:
+        left, written = (train(plan(rounds=3), blobs(), local, watch=w) for w in (None, watch))
+    assert written.params.tobytes() == left.params.tobytes()

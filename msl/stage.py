@@ -138,10 +138,11 @@ class Start:
     def check(self, plan: Plan) -> None:
         """Raise PlanError when the plan has another model, or no such round."""
         shape, rounds = (plan.model.layout.size,), plan.rounds
-        if self.params.shape != shape or not 0 <= self.round < rounds:
+        fits = self.params.shape == shape and self.params.dtype == np.float32
+        if not fits or not 0 <= self.round < rounds:
             raise PlanError(
-                f"a start needs parameters of shape {shape} and a round in 0..{rounds - 1}, got "
-                f"{self.params.shape} and {self.round}"
+                f"a start needs float32 parameters of shape {shape} and a round in "
+                f"0..{rounds - 1}, got {self.params.dtype} {self.params.shape} and {self.round}"
             )
 
 

@@ -21,7 +21,15 @@ from msl.fit import LEFT_OUT
 from msl.rounds import set_stage, train
 from msl.samplers import SAMPLERS
 from msl.samplers import make as make_sampler
-from msl.sources import ArraySource, CorruptedSource, FileSource, LoaderSource, Source, check_data
+from msl.sources import (
+    ArraySource,
+    CorruptedSource,
+    FileSource,
+    LoaderSource,
+    Pinned,
+    Source,
+    check_data,
+)
 from msl.sources.base import check_same
 from msl.sources.cache import Cache, nbytes_of
 from msl.sources.pooled import PooledSource
@@ -105,6 +113,8 @@ def test_rows_that_came_with_their_recipe_are_not_here_twice_and_stay():
     flipped = CorruptedSource(here, LabelFlip(), CLASSES)
     pool = PooledSource((here, blobs(1)[0]))
     assert pool.in_memory
+    assert Pinned(here, "north").in_memory
+    assert not Pinned(blobs(1)[0], "north").in_memory
     assert flipped.in_memory
     assert not blobs(1)[0].in_memory
     held, _ = cache([here, flipped, Counted("b", 1)], room=1)

@@ -45,6 +45,11 @@ class Pinned(Source):
             raise PlanError(f"source {name!r} lives on {before!r} already, not {self.machine!r}")
         object.__setattr__(self, "name", name)
 
+    @property
+    def in_memory(self) -> bool:
+        """Whether the inner rows are."""
+        return self.source.in_memory
+
     def load(self) -> Data:
         """Return the rows of the source."""
         return self.source.load()

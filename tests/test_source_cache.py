@@ -3,7 +3,7 @@
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from threading import Barrier
+from threading import Barrier, Event
 from typing import ClassVar
 
 import numpy as np
@@ -144,6 +144,29 @@ def test_threads_may_ask_at_the_same_time():
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(ask, range(4)))
     assert held.nbytes == 3 * ONE
+
+
+def test_what_was_left_out_while_it_was_loaded_does_not_come_back():
+    begun, left_out = Event(), Event()
+
+    class Slow(Counted):
+        def load(self):
+            if 0 in held:
+                begun.set()
+                left_out.wait(30)
+            return super().load()
+
+    held = Cache("here", np.inf, check_same)
+    held.add(0, Slow("slow", 0))
+    held.forget()
+    with ThreadPoolExecutor(1) as pool:
+        late = pool.submit(held.__getitem__, 0)
+        begun.wait(30)
+        held.leave_out(0)
+        left_out.set()
+        assert len(late.result()) == 40
+    assert list(held) == []
+    assert held.nbytes == 0
 
 
 @pytest.mark.parametrize("changed", ["X", "y", "weight", "order"])

@@ -107,7 +107,11 @@ class Cache(Mapping[int, Data]):
             # A checksum: what nobody means to forge need not be hashed by SHA-256 every time.
             mark, known = _mark(data), self._known.get(rank)
             if known is None:
-                self._known[rank] = info_of(source.name, data, self._place), mark
+                info = info_of(source.name, data, self._place)
+                with self._lock:
+                    # Unless it was left out while it was loaded.
+                    if rank in self._sources:
+                        self._known[rank] = info, mark
             elif mark != known[1]:
                 self._again(known[0], info_of(source.name, data, self._place))
         except Exception as error:

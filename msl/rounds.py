@@ -232,7 +232,8 @@ class _Run:
             if restored is not None:
                 self.open(stage, replace(saved, ledger=ledger))
                 return stage, Standing(*restored), saved.done
-        stage = self.staged()
+        # After a loss by the first verdict: a source that came back was not in those rounds.
+        stage = self.staged(self.ledger.verdicts[0][1] if self.opened else None)
         self.open(stage, None)
         return stage, first_standing(stage, self.start), self.first
 

@@ -16,8 +16,9 @@ from msl.attacks import LabelFlip
 from msl.checkpoints import Checkpoints
 from msl.cluster import DaskExecutor, LocalExecutor, open_executor
 from msl.config import load_config
-from msl.errors import DataError, PlanError, SourceError
+from msl.errors import DataError, PlanError, SourceError, WorkerLostError
 from msl.fit import LEFT_OUT
+from msl.meeting import meet
 from msl.rounds import set_stage, train
 from msl.samplers import SAMPLERS
 from msl.samplers import make as make_sampler
@@ -33,7 +34,7 @@ from msl.sources import (
 from msl.sources.base import check_same
 from msl.sources.cache import Cache, nbytes_of
 from msl.sources.pooled import PooledSource
-from msl.trust import PacFilter, ReferenceWeighting
+from msl.trust import PacFilter, ReferenceWeighting, TrustAll
 
 CALM = plan(attack=None, corrupted=(), aggregator=Mean())
 ONE = nbytes_of(blobs(1)[0].load())
@@ -415,6 +416,50 @@ def test_a_source_that_is_lost_before_a_resume_is_left_out_and_comes_back(tmp_pa
     back = run(replace(a_plan, rounds=8), sources, checkpoints=points, resume=True)
     assert len(back.reports[-1].participants) == 5
     assert np.isnan(back.ledger.table()["excluded"][1])
+
+
+@dataclass(frozen=True)
+class Flapping(Source):
+    """Cannot be loaded at some times, counted from 0."""
+
+    name: str
+    rank: int
+    fails_at: tuple[int, ...]
+    loads: list[int]
+
+    def load(self):
+        self.loads.append(len(self.loads))
+        if self.loads[-1] in self.fails_at:
+            raise OSError("not mounted")
+        return check_data(self.name, *blob(self.rank))
+
+
+class Losing(LocalExecutor):
+    """Loses its place in the middle of round 4, once."""
+
+    lost = False
+
+    def submit(self, fn, *args, **where):
+        if not self.lost and fn is meet and args[5] == 4:
+            self.lost = True
+            raise WorkerLostError(("local",), "pulled the plug")
+        return super().submit(fn, *args, **where)
+
+
+@pytest.mark.parametrize("trust", [TrustAll(), PacFilter()])
+def test_a_source_that_comes_back_with_a_replay_was_not_in_those_rounds(trust):
+    def go(executor, fails_at):
+        sources = [*blobs(5), Flapping("flapping", 5, fails_at, [])]
+        a_plan = replace(CALM, on_failure="drop", trust=trust)
+        with pytest.warns(RuntimeWarning, match="flapping"), executor:
+            # Each round is heard before the next one.
+            return train(a_plan, sources, executor, held_out=held_out(), watch=lambda *_: False)
+
+    losing = Losing()
+    back = go(losing, (0,))
+    assert losing.lost
+    assert told(back) == told(go(LocalExecutor(), tuple(range(9))))
+    assert back.ledger.table()["rounds"][5] == 0
 
 
 def test_workers_leave_out_and_load_again_as_one_process_does(cluster):

@@ -130,13 +130,13 @@ def warm_up(host: Host) -> None:
     """Compile what a round needs, on two rows: it takes longer than many a deadline."""
     if not host.data:
         return
-    rank = next(iter(host.data))
-    plan, data = host.plan, host.data[rank]
-    weight = None if data.weight is None else data.weight[:2]
-    few = Data(data.X[:2], data.y[:2], weight)
+    plan, rank = host.plan, next(iter(host.data))
     params = plan.model.init(derive(plan.seed, "init"))
     solver, codec = plan.algorithm.solver(plan.model), plan.wire
     # What is wrong with a source is said in the rounds, by the plan's policy.
     with suppress(Exception):
+        data = host.data[rank]
+        weight = None if data.weight is None else data.weight[:2]
+        few = Data(data.X[:2], data.y[:2], weight)
         kept = _kept_first(solver, codec, params, 0)
         _contribution(plan.seed, solver, codec, params, few, kept, rank, 0)

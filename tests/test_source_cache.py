@@ -35,6 +35,7 @@ from msl.sources.base import check_same
 from msl.sources.cache import Cache, nbytes_of
 from msl.sources.pooled import PooledSource
 from msl.trust import PacFilter, ReferenceWeighting, TrustAll
+from msl.waiting import Deadline
 
 CALM = plan(attack=None, corrupted=(), aggregator=Mean())
 ONE = nbytes_of(blobs(1)[0].load())
@@ -460,6 +461,13 @@ def test_a_source_that_comes_back_with_a_replay_was_not_in_those_rounds(trust):
     assert losing.lost
     assert told(back) == told(go(LocalExecutor(), tuple(range(9))))
     assert back.ledger.table()["rounds"][5] == 0
+
+
+def test_a_source_that_fails_while_the_kernels_are_compiled_follows_the_policy():
+    sources = [Flapping("flapping", 0, (1,), []), *blobs(3)]
+    a_plan = replace(CALM, on_failure="drop", waiting=Deadline(seconds=30), rounds=2)
+    result = run(a_plan, sources, room=1)
+    assert [report.participants for report in result.reports] == [(0, 1, 2, 3)] * 2
 
 
 def test_workers_leave_out_and_load_again_as_one_process_does(cluster):

@@ -174,8 +174,10 @@ def set_stage(
     else:
         judged = executor.submit(hosts.load_held_out, held_out, at=root) if held_out else None
     if plan.waiting.limit is not None:
+        # A place that was at work is warm, and a source that hangs would hold it up.
         for place, host in held.items():
-            executor.submit(warm_up, host, at=place)
+            if before is None or place not in before.hosts:
+                executor.submit(warm_up, host, at=place)
     told = executor.gather(
         [executor.submit(hosts.infos_of, held[place], at=place) for place in ranks]
     )

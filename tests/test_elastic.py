@@ -19,6 +19,8 @@ from msl.dealing import deal
 from msl.errors import PlanError
 from msl.rounds import train
 from msl.sources import ArraySource, LoaderSource, Pinned, PooledSource
+from msl.waiting import Deadline
+from msl.work import warm_up
 
 
 class Hall(LocalExecutor):
@@ -77,6 +79,23 @@ def test_memories_follow_sources_that_move(changes) -> None:
     assert moved.params.tobytes() == still.params.tobytes()
     assert {info.place for info in moved.sources} == {"a", "b", "c"}
     assert [info.digest for info in moved.sources] == [info.digest for info in still.sources]
+
+
+class Late(Growing):
+    """Notes where kernels are compiled."""
+
+    def submit(self, fn, *args, at=None, aside=False):
+        if fn is warm_up:
+            self.warmed.append(at)
+        return super().submit(fn, *args, at=at, aside=aside)
+
+
+def test_only_places_that_join_are_warmed_up_when_sources_move() -> None:
+    in_time = plan(rounds=4, corrupted=(), attack=None, waiting=Deadline(seconds=60))
+    with Late() as three:
+        three.warmed = []
+        train(in_time, blobs(), three, held_out=held_out())
+    assert three.warmed == ["a", "b", "c"]
 
 
 def test_what_lives_on_a_machine_is_brought_nowhere_else() -> None:

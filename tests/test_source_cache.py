@@ -191,6 +191,19 @@ def test_rows_that_changed_are_named_with_both_digests(tmp_path, changed):
         held[0]
 
 
+def test_sparse_rows_that_became_wider_are_other_rows():
+    class Eye(Counted):
+        def load(self):
+            return check_data(self.name, csr_array((4, self.rank + len(loaded))), np.zeros(4))
+
+    loaded = []
+    held, _ = cache([Eye("s", 5)], room=np.inf)
+    held.forget()
+    loaded.append(1)
+    with pytest.raises(SourceError, match="other rows"):
+        held[0]
+
+
 def files(folder, n=5):
     for rank in range(n):
         X, y = blob(rank)

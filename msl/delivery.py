@@ -100,9 +100,16 @@ def memories_of(worked: Worked, ranks: Sequence[int]) -> dict[int, Kept]:
     return {rank: worked.memories[rank] for rank in ranks if rank in worked.memories}
 
 
-def worked_before(memories: Sequence[dict[int, Kept]]) -> Worked:
-    """Return what sources keep that have come from several places."""
-    return Worked(Delivery((), {}, 0.0), {rank: k for one in memories for rank, k in one.items()})
+def worked_before(
+    memories: Sequence[dict[int, Kept]], here: Worked | None, ranks: Sequence[int]
+) -> Worked:
+    """Return what sources keep that have come from several places; who hangs here and stays, does.
+
+    `here` is what this place had done before, if anything, and `ranks` are its sources now.
+    """
+    hanging = {rank: one for rank, one in here.hanging.items() if rank in ranks} if here else {}
+    kept = {rank: k for one in memories for rank, k in one.items()}
+    return Worked(Delivery((), {}, 0.0), kept, hanging)
 
 
 def left_out(before: Worked | None, worked: Worked) -> Worked:

@@ -26,5 +26,6 @@ def moved(standing: Standing, before: Stage, after: Stage) -> Standing:
             if origin in standing.worked
         ]
         if kept:
-            worked[place] = submit(worked_before, kept, at=place)
+            here = standing.worked.get(place)
+            worked[place] = submit(worked_before, kept, here, ranks, at=place)
     return Standing(standing.met, worked)

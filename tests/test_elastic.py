@@ -10,7 +10,7 @@ import pytest
 from dask.utils import key_split
 from distributed import Client, LocalCluster
 from hand_made import by_hand, join
-from tasks import blob, blobs, held_out, plan
+from tasks import SlowSgd, blob, blobs, held_out, plan, some_slow
 
 from msl import MultiSourceClassifier
 from msl.cluster import DaskExecutor, LocalExecutor
@@ -96,6 +96,19 @@ def test_only_places_that_join_are_warmed_up_when_sources_move() -> None:
         three.warmed = []
         train(in_time, blobs(), three, held_out=held_out())
     assert three.warmed == ["a", "b", "c"]
+
+
+def test_who_hangs_is_not_tried_again_because_others_move() -> None:
+    slow = SlowSgd(epochs=1, batch=8, lr=0.1, seconds=4.0)
+    changes = {"algorithm": slow, "waiting": Deadline(seconds=0.7), "on_failure": "drop"}
+    in_time = plan(rounds=2, corrupted=(), attack=None, **changes)
+    with Growing() as three:
+        result = train(in_time, some_slow({0}), three, held_out=held_out())
+    assert three.places == ("a", "b", "c")
+    assert [report.dropped[0] for report in result.reports] == [
+        "late: not ready when the time was over",
+        "late: still at round 0",
+    ]
 
 
 def test_what_lives_on_a_machine_is_brought_nowhere_else() -> None:

@@ -177,7 +177,7 @@ def adaptive() -> Iterator[tuple[LocalCluster, Client]]:
     """Yield a cluster that looks at its work every 50 ms, and starts from no worker."""
     with (
         LocalCluster(
-            n_workers=0, processes=False, threads_per_worker=1, dashboard_address=None
+            n_workers=0, processes=False, threads_per_worker=1, dashboard_address="127.0.0.1:0"
         ) as cluster,
         Client(cluster) as client,
     ):

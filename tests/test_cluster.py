@@ -7,6 +7,7 @@ import signal
 
 import numpy as np
 import pytest
+from distributed import Client
 from tasks import pid, slow_add
 
 from msl.cluster import DaskExecutor, LocalExecutor, open_executor
@@ -126,3 +127,10 @@ def test_a_worker_that_lacks_a_module_is_named(cluster, monkeypatch, tmp_path):
         handle = executor.submit(only_here.number, at=executor.places[0])
         with pytest.raises(PlanError, match=f"worker {executor.places[0]} cannot run .*only_here"):
             executor.gather([handle])
+
+
+def test_a_client_that_was_closed_before_is_no_error(cluster):
+    with Client(cluster.scheduler.address) as client:
+        executor = DaskExecutor(client)
+        assert executor.gather([executor.submit(operator.add, 1, 2)]) == [3]
+    executor.close()

@@ -320,6 +320,8 @@ class DaskExecutor(Executor):
 
     def close(self) -> None:
         """Drop this session's values on every worker that still lives."""
+        if self.client.status == "closed":
+            return  # the next run on that cluster sees that we are gone
         self._presence.end()
         # A scheduler that is gone has nobody to tell.
         with suppress(OSError):

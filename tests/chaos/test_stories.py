@@ -189,7 +189,9 @@ def test_a_pinned_source_waits_for_its_machine_to_come_back(herd: Herd, tmp_path
 
 
 def test_an_adaptive_cluster_of_somebody_else_gives_its_workers_and_keeps_them() -> None:
-    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:
+    with LocalCluster(
+        n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0"
+    ) as cluster:
         cluster.adapt(minimum=1, maximum=3, interval="200ms")
         known: list[set[str]] = []
         with open_executor(cluster.scheduler_address, at_least=3) as executor:
@@ -205,7 +207,9 @@ def test_an_adaptive_cluster_of_somebody_else_gives_its_workers_and_keeps_them()
 
 
 def test_a_cluster_is_scaled_down_and_up_by_the_user() -> None:
-    with LocalCluster(n_workers=3, threads_per_worker=1, dashboard_address=None) as cluster:
+    with LocalCluster(
+        n_workers=3, threads_per_worker=1, dashboard_address="127.0.0.1:0"
+    ) as cluster:
         workers = cluster.scheduler.workers
 
         def on_report(report) -> None:

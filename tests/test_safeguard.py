@@ -123,7 +123,8 @@ def test_more_than_half_must_stand_behind_a_median(
         )
     ),
     st.sampled_from([(1, 3), (2, 2), (2, 3), (3, 6)]),
-    st.tuples(st.sampled_from([0.3, 0.6, 1.1]), st.sampled_from([0.4, 0.9, 1.7])),
+    # No distance of whole numbers over n and a window is just at one of these, where rounding rules.
+    st.tuples(st.sampled_from([0.31, 0.61, 1.13]), st.sampled_from([0.41, 0.91, 1.73])),
 )
 def test_equals_the_slow_rule(
     case: NDArray[np.int8], lengths: tuple[int, int], thresholds: tuple[float, float]

@@ -86,6 +86,12 @@ class Herd:
         """Kill a worker and its nanny at once."""
         strike(self.nannies.pop(name))
 
+    def replace_ended(self) -> None:
+        """Start another for each nanny that gave up: Dask's do when a worker dies as it starts."""
+        for name in [name for name, nanny in self.nannies.items() if nanny.poll() is not None]:
+            del self.nannies[name]
+            self.join()
+
     def workers(self) -> dict[str, str]:
         """Return name -> address of the workers that the scheduler knows."""
         told = self.client.sync(self.client.scheduler.identity, n_workers=-1)["workers"]

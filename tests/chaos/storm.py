@@ -94,6 +94,7 @@ class Storm:
         for end in [end for end in self.absent if now > end]:
             self.absent.remove(end)
             self.herd.join()
+        self.herd.replace_ended()
 
     def fault(self, number: int) -> None:
         """Do one thing that happens in the night."""

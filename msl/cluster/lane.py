@@ -110,7 +110,8 @@ class Lane:
     def resolve(self, args: Sequence[Any]) -> list[Any]:
         """Replace refs, also inside lists, by their values; remote ones are pulled at once."""
         remote = list({ref for ref in refs_in(args) if ref.place != self.worker.address})
-        came = self.on_loop(self.pull_all(remote))
+        # Most calls need nothing from elsewhere: no way to the loop and back for them.
+        came = self.on_loop(self.pull_all(remote)) if remote else []
         pulled = dict(zip(remote, came, strict=True))
 
         def value(arg: Any) -> Any:
